@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmir/archive.h: a directory that holds many volumes' embeddings and their metadata.
+ *
+ * One process writes at a time; any number read meanwhile and each sees one consistent state.
+ * Success of a change is reported after it is durable.  A cmir_archive is used by one thread at a
+ * time; open it once per thread to work in parallel. */
+#ifndef CMIR_ARCHIVE_H
+#define CMIR_ARCHIVE_H
+
+#include <cmir/encoder.h>
+#include <cmir/status.h>
+#include <cmir/volume.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cmir_archive cmir_archive;
+
+typedef enum cmir_access { CMIR_READ = 0, CMIR_WRITE = 1 } cmir_access;
+
+/* cmir_archive_create() makes a new archive in `dir` (which must not exist or be empty), bound to
+ * `encoder` and `plane`.  CMIR_EEXIST if something is there. */
+CMIR_API cmir_status
+cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane plane,
+                    cmir_error *err);
+
+/* cmir_archive_open() opens an archive.  CMIR_WRITE takes the archive's lock: CMIR_EBUSY if
+ * another process holds it.  CMIR_ENOTFOUND, CMIR_ECORRUPT, CMIR_EUNSUPPORTED (a newer format). */
+CMIR_API cmir_status
+cmir_archive_open(const char *dir, cmir_access access, cmir_archive **out, cmir_error *err);
+CMIR_API void cmir_archive_close(cmir_archive *archive); /* NULL is fine */
+
+/* What an archive holds; strings borrowed until it is closed. */
+typedef struct cmir_archive_info {
+    const char *dir;
+    const char *encoder_name, *encoder_version, *encoder_sha256;
+    const char *card_json;
+    const char *card_path; /* where the card was; "" for builtin */
+    cmir_plane plane;
+    uint32_t dim;
+    uint64_t n_volumes, n_slices, n_air_slices; /* at the last refresh: open, or the last change */
+    uint64_t segments_nbytes, dead_nbytes;      /* in segment files; of removed volumes */
+} cmir_archive_info;
+CMIR_API const cmir_archive_info *cmir_archive_get_info(const cmir_archive *archive);
+
+/* cmir_archive_check_encoder() says whether `encoder` made the archive: CMIR_EMISMATCH names both
+ * and the field that differs. */
+CMIR_API cmir_status
+cmir_archive_check_encoder(const cmir_archive *archive, const cmir_encoder *encoder,
+                           cmir_error *err);
+
+typedef struct cmir_label {
+    const char *name, *value;
+} cmir_label;
+
+/* cmir_archive_add() encodes `volume` (opened, loaded or not) and adds it with `labels`.
+ * *added is false if the very same volume (id and voxels' embeddings) is there already: nothing
+ * changes but its labels.  CMIR_EEXIST if the id is taken by different embeddings; CMIR_EMISMATCH
+ * for another encoder; and everything cmir_encode() can return. */
+CMIR_API cmir_status
+cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume *volume,
+                 const cmir_label *labels, size_t n_labels, cmir_progress_fn progress,
+                 void *progress_ctx, bool *added, cmir_error *err);
+
+/* cmir_archive_remove() removes one volume; its space is dead until compaction. */
+CMIR_API cmir_status
+cmir_archive_remove(cmir_archive *archive, const char *volume_id, cmir_error *err);
+
+/* Labels from a CSV file with a header.  The column `name` (or VolumeId, else the first) names the
+ * volume by id, ".nii" and ".nii.gz" dropped; the columns PatientID, StudyInstanceUID,
+ * Modality, PatientSex, PatientAge, StudyDate and BodyPartExamined fill gaps of the catalogue
+ * (never replace what the scan states); every other column is a label; empty cells are none. */
+typedef struct cmir_label_table cmir_label_table;
+CMIR_API cmir_status
+cmir_label_table_read(const char *path, cmir_label_table **out, cmir_error *err);
+CMIR_API void cmir_label_table_free(cmir_label_table *table); /* NULL is fine */
+CMIR_API size_t cmir_label_table_count(const cmir_label_table *table); /* rows */
+CMIR_API const char *cmir_label_table_volume(const cmir_label_table *table, size_t row);
+
+/* cmir_archive_label() applies every row of `table` whose volume is in the archive, in one
+ * transaction: all or none.  Where volume_id is not NULL only the rows of that volume.
+ * *n_labelled is the number of rows applied. */
+CMIR_API cmir_status
+cmir_archive_label(cmir_archive *archive, const cmir_label_table *table, const char *volume_id,
+                   size_t *n_labelled, cmir_error *err);
+
+/* One volume of the catalogue.  Owned by the record; free with cmir_record_free(). */
+typedef struct cmir_record {
+    cmir_volume_info info;
+    uint32_t n_slices;        /* in the archive's plane */
+    uint32_t n_air;           /* of them marked as air */
+    double slice_spacing_mm;
+    const char *added;        /* UTC, YYYY-MM-DDThh:mm:ssZ */
+    cmir_label *labels;
+    size_t n_labels;
+    double *slice_mm;         /* n_slices: cmir_volume_slice_mm() */
+    uint8_t *slice_marks;     /* n_slices: CMIR_SLICE_* */
+    const char **slice_uids;  /* n_slices: SOPInstanceUID or "" */
+} cmir_record;
+
+CMIR_API cmir_status
+cmir_archive_get(const cmir_archive *archive, const char *volume_id, cmir_record **out,
+                 cmir_error *err);
+CMIR_API void cmir_record_free(cmir_record *record); /* NULL is fine */
+
+/* cmir_archive_list() gives the ids of the volumes that pass `where` (NULL: all; see search.h), in
+ * order of id.  Free the array with cmir_ids_free(). */
+CMIR_API cmir_status
+cmir_archive_list(const cmir_archive *archive, const char *where, char ***ids, size_t *n_ids,
+                  cmir_error *err);
+CMIR_API void cmir_ids_free(char **ids, size_t n_ids);
+
+/* cmir_archive_embeddings() copies the stored embeddings of a volume, all slices in order, as
+ * float32 of the exact plane.  Free with cmir_embeddings_free(). */
+CMIR_API cmir_status
+cmir_archive_embeddings(const cmir_archive *archive, const char *volume_id, cmir_embeddings *out,
+                        cmir_error *err);
+
+/* cmir_archive_verify() reads everything and checks it: checksums, catalogue against segments,
+ * embeddings against unit norm.  `problem` is called once per fault with a sentence;
+ * *n_problems counts them.  Returns an error only where it could not go on. */
+CMIR_API cmir_status
+cmir_archive_verify(const cmir_archive *archive, void (*problem)(void *ctx, const char *sentence),
+                    void *ctx, uint64_t *n_problems, cmir_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

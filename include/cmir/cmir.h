@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmir/cmir.h: the whole public interface. */
+#ifndef CMIR_CMIR_H
+#define CMIR_CMIR_H
+
+#include <cmir/archive.h>
+#include <cmir/encoder.h>
+#include <cmir/report.h>
+#include <cmir/search.h>
+#include <cmir/status.h>
+#include <cmir/volume.h>
+
+#endif

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmir/search.h: volumes that look like a query, and which slices match.
+ *
+ * The method is C-MIR (arXiv 2507.17412): late interaction of slice embeddings.  The slice-vote
+ * baselines are those of 3D-MIR (arXiv 2311.13752), with exact neighbours. */
+#ifndef CMIR_SEARCH_H
+#define CMIR_SEARCH_H
+
+#include <cmir/archive.h>
+#include <cmir/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How volumes are scored; q_i are the query's m slices, v_j the candidate's, S_ij = <q_i, v_j>;
+ * slices marked as air take no part on either side.  Higher is better for all. */
+typedef enum cmir_score {
+    CMIR_MAXSIM = 0,    /* (1/m) sum_i max_j S_ij; in [-1, 1] */
+    CMIR_SYMMETRIC = 1, /* mean of maxsim(query, candidate) and maxsim(candidate, query) */
+    CMIR_FREQ = 2,      /* every query slice fetches its 20 nearest slices: number of hits; ties by
+                           volume id ascending */
+    CMIR_MAX = 3,       /* the same: best hit; ties: first seen first */
+    CMIR_SUM = 4,       /* the same: sum of the hits' similarities; ties: first seen first */
+    CMIR_MEAN = 5       /* cosine of the mean embeddings */
+} cmir_score;
+
+/* Which volumes may not answer a query that knows its own series, study or patient. */
+typedef enum cmir_exclude {
+    CMIR_EXCLUDE_VOLUME = 0, /* the query's own volume (same id) */
+    CMIR_EXCLUDE_STUDY = 1,  /* ... and its study */
+    CMIR_EXCLUDE_PATIENT = 2,/* ... and its patient */
+    CMIR_EXCLUDE_NONE = 3
+} cmir_exclude;
+
+typedef struct cmir_search_options {
+    size_t struct_nbytes;  /* sizeof (cmir_search_options) */
+    cmir_score score;
+    cmir_exclude exclude;
+    uint32_t limit;        /* hits wanted; 0: 10 */
+    bool slices_given;     /* false: the whole query */
+    uint32_t first_slice, last_slice; /* of the query, 0-based, inclusive */
+    const char *where;     /* filter on the catalogue, or NULL.  Comparisons (= != < <= > >=) of
+                              a field with a number or a 'text', joined by and, or, not,
+                              parentheses; fields: Modality, BodyPartExamined, PatientID, PatientSex,
+                              PatientAge (years), StudyDate (YYYYMMDD), Manufacturer,
+                              SeriesDescription, StudyInstanceUID, VolumeId, Slices; any other
+                              name is a label.  A missing value makes every comparison false */
+    uint32_t n_threads;    /* 0: the CPUs this process may use */
+} cmir_search_options;
+
+/* A match: query slice -> candidate slice. */
+typedef struct cmir_match {
+    uint32_t query_slice, match_slice; /* slice numbers of the sources */
+    float similarity;                  /* cosine */
+} cmir_match;
+
+/* One volume found.  Strings and arrays belong to the result. */
+typedef struct cmir_hit {
+    uint32_t rank;           /* from 1 */
+    double score;
+    const cmir_record *record;
+    const cmir_match *matches; /* one per query slice that took part, in query order */
+    uint32_t n_matches;
+    uint32_t best;           /* index into matches of the highest similarity; ties: the first */
+    uint32_t match_first, match_last; /* the matched run in the candidate (docs/method.md) */
+    double match_mm[2];      /* where it starts and ends, lower value first */
+    uint32_t query_first, query_last; /* query slices whose match lies in that run */
+} cmir_hit;
+
+typedef struct cmir_result {
+    cmir_score score;
+    const cmir_record *query;  /* info, slices and marks of the query; from an archive or a file */
+    uint32_t first_slice, last_slice; /* of the query, as searched */
+    const cmir_hit *hits;      /* best first; ties by volume id unless the score says otherwise */
+    size_t n_hits;
+    uint64_t n_candidates;     /* volumes that passed the filters */
+    double seconds;            /* of the search itself, encoding not counted */
+} cmir_result;
+
+/* cmir_search_volume() searches with a volume from outside the archive: it is encoded first
+ * (`encoder` must be the archive's).  cmir_search_stored() searches with a volume of an archive
+ * `query_archive` (which may be `archive` itself) of the same encoder.  Errors: CMIR_EINVAL
+ * (slices, `where`: the message shows the place), CMIR_ENOTFOUND, CMIR_EMISMATCH, CMIR_ENOMEM.  An
+ * archive in which nothing passes the filters gives a result of 0 hits.  The result is owned by
+ * the caller and outlives the archive.  Scores are the same on every CPU within 1e-5 and
+ * repeat exactly on one. */
+CMIR_API cmir_status
+cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmir_volume *query,
+                   const cmir_search_options *options, cmir_result **out, cmir_error *err);
+CMIR_API cmir_status
+cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archive,
+                   const char *volume_id, const cmir_search_options *options, cmir_result **out,
+                   cmir_error *err);
+CMIR_API void cmir_result_free(cmir_result *result); /* NULL is fine */
+
+/* "maxsim", "symmetric", ...: names as the command line and JSON use them. */
+CMIR_API const char *cmir_score_name(cmir_score score);
+CMIR_API cmir_status cmir_score_parse(const char *name, cmir_score *out, cmir_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store.h: an archive on disk: embeddings in segment files, metadata in SQLite, whose transaction
+ * is the one commit point.  docs/format.md is the specification.  Called by engine; rank reads the
+ * records in place.
+ *
+ * The one idea: a record is written and fsynced at the end of a segment first, then one SQLite
+ * transaction names it.  What no transaction names does not exist. */
+#ifndef CMIR_STORE_STORE_H
+#define CMIR_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmir/archive.h>
+#include <cmir/status.h>
+
+typedef struct cmir_store cmir_store;
+
+/* What an archive is bound to.  Strings borrowed. */
+typedef struct cmir_binding {
+    const char *encoder_name, *encoder_version, *encoder_sha256, *card_json, *card_path;
+    uint32_t dim;
+    cmir_plane plane;
+} cmir_binding;
+
+cmir_status cmir_store_create(const char *dir, const cmir_binding *binding, cmir_error *err);
+cmir_status cmir_store_open(const char *dir, cmir_access access, cmir_store **out,
+                            cmir_error *err);
+void cmir_store_close(cmir_store *store); /* NULL is fine */
+
+/* Borrowed; counts as of the last call (it asks the catalogue anew). */
+cmir_status cmir_store_info(cmir_store *store, cmir_archive_info *out, cmir_error *err);
+
+/* Adds a volume durably.  `record` gives everything but `added`, which the store sets; rows of
+ * `embeddings` marked as air are stored after the others.  CMIR_EEXIST if the id is there with
+ * other embeddings; *added = false if with the same. */
+cmir_status cmir_store_add(cmir_store *store, const cmir_record *record,
+                           const cmir_embeddings *embeddings, bool *added, cmir_error *err);
+cmir_status cmir_store_remove(cmir_store *store, const char *volume_id, cmir_error *err);
+/* Sets labels, replacing those of the same name; one transaction for all `n` volumes.  Known
+ * catalogue columns (archive.h, cmir_label_table) fill gaps instead.  *n_applied counts the volumes that exist. */
+typedef struct cmir_label_set {
+    const char *volume_id;
+    const cmir_label *labels;
+    size_t n_labels;
+} cmir_label_set;
+cmir_status cmir_store_label(cmir_store *store, const cmir_label_set *sets, size_t n,
+                             size_t *n_applied, cmir_error *err);
+cmir_status cmir_store_get(cmir_store *store, const char *volume_id, cmir_record **out,
+                           cmir_error *err);
+cmir_status cmir_store_list(cmir_store *store, const char *where, char ***ids, size_t *n_ids,
+                            cmir_error *err);
+cmir_status cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sentence),
+                              void *ctx, uint64_t *n_problems, cmir_error *err);
+
+/* One volume's embeddings as they lie in the map.  Rows are the slices not marked as air, in
+ * order, then those marked. */
+typedef struct cmir_rows {
+    uint32_t n_rows;          /* all slices */
+    uint32_t n_scored;        /* rows that take part in scores; >= 1 */
+    uint32_t dim, padded_dim; /* padded_dim: dim rounded up to a multiple of 64 */
+    const uint32_t *slice;    /* [n_rows] slice number of each row */
+    const float *scale;       /* [n_rows] code * scale ~ element */
+    const int32_t *code_sum;  /* [n_rows] sum of the row's codes */
+    const int8_t *codes;      /* [n_rows rounded up to 16][padded_dim], padding zero */
+    const uint16_t *exact;    /* [n_rows][dim] IEEE half, little-endian */
+} cmir_rows;
+
+/* A consistent view of the volumes that pass a filter, in order of id (bytewise).  The rows stay
+ * valid until the snapshot is closed, whatever writers do meanwhile. */
+typedef struct cmir_candidate {
+    const char *volume_id;
+    cmir_rows rows;
+} cmir_candidate;
+typedef struct cmir_snapshot cmir_snapshot;
+
+/* Volumes left out of a snapshot: those whose id, study or patient equals a non-NULL, non-empty
+ * member. */
+typedef struct cmir_without {
+    const char *volume_id, *study_uid, *patient_id;
+} cmir_without;
+cmir_status cmir_snapshot_open(cmir_store *store, const char *where, const cmir_without *without,
+                               cmir_snapshot **out, cmir_error *err);
+/* Only the volume `volume_id`; CMIR_ENOTFOUND. */
+cmir_status cmir_snapshot_open_one(cmir_store *store, const char *volume_id, cmir_snapshot **out,
+                                   cmir_error *err);
+size_t cmir_snapshot_count(const cmir_snapshot *snapshot);
+const cmir_candidate *cmir_snapshot_get(const cmir_snapshot *snapshot, size_t index);
+/* The record of a volume as the snapshot sees it. */
+cmir_status cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **out, cmir_error *err);
+void cmir_snapshot_close(cmir_snapshot *snapshot); /* NULL is fine */
+
+/* Half <-> float, exact and round-to-nearest-even; the one conversion used everywhere. */
+float cmir_half_to_float(uint16_t half);
+uint16_t cmir_float_to_half(float value);
+
+#endif
