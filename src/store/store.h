@@ -91,8 +91,4 @@ const cmir_candidate *cmir_snapshot_get(const cmir_snapshot *snapshot, size_t in
 cmir_status cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **out, cmir_error *err);
 void cmir_snapshot_close(cmir_snapshot *snapshot); /* NULL is fine */
 
-/* Half <-> float, exact and round-to-nearest-even; the one conversion used everywhere. */
-float cmir_half_to_float(uint16_t half);
-uint16_t cmir_float_to_half(float value);
-
 #endif
