@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# The verbs that people type; CMakeLists.txt is the build.
+
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 60
+JOBS ?= $(shell nproc)
+NINJA := cmake --build build --parallel $(JOBS)
+
+help:
+	@echo "make deps     install what is missing (Debian 12 or 13, as root or with sudo)"
+	@echo "make build    the program build/cmir and the library"
+	@echo "make demo     a small archive of made-up scans, searched; leaves a report to open"
+	@echo "make check    every test"
+	@echo "make bench    timings"
+	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make install  into PREFIX=$(PREFIX)"
+	@echo "make clean    remove what was built; keep what was downloaded"
+
+deps:
+	@scripts/deps.sh tests
+
+build:
+	@scripts/deps.sh
+	@cmake -S . -B build -G Ninja $(CMAKE_FLAGS) >build/configure.log 2>&1 || \
+	    { cat build/configure.log; exit 1; }
+	@$(NINJA)
+
+demo: build
+	@scripts/demo.sh
+
+check: deps
+	@$(MAKE) --no-print-directory build
+	@ctest --test-dir build --output-on-failure --parallel $(JOBS)
+
+bench: build
+	@bench/run.sh
+
+fuzz:
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+install: build
+	@cmake --install build --prefix $(PREFIX)
+
+clean:
+	@[ ! -f build/build.ninja ] || ninja -C build -t clean >/dev/null
+
+.PHONY: help deps build demo check bench fuzz install clean
