@@ -6,9 +6,12 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <cmir/volume.h>
+
+#include "base/compiler.h"
 
 typedef enum cmir_voxel_type {
     CMIR_VOXEL_U8, CMIR_VOXEL_I8, CMIR_VOXEL_U16, CMIR_VOXEL_I16, CMIR_VOXEL_U32, CMIR_VOXEL_I32,
@@ -24,20 +27,29 @@ typedef struct cmir_volume_reader {
 } cmir_volume_reader;
 
 struct cmir_volume {
+    /* Set by the reader when the volume is opened. */
     cmir_volume_info info;        /* strings owned (free()), never NULL once made */
     char **warnings;              /* owned */
     size_t n_warnings, warnings_cap;
     cmir_voxel_type type;
-    uint8_t *voxels;              /* dims[0] * dims[1] * dims[2] elements, native endian */
-    double *slope, *intercept;    /* [dims[2]]: value = voxel * slope + intercept */
+    double *slope, *intercept;    /* [dims[2]]: value = voxel * slope + intercept; the pair may be
+                                     NULL: no scaling.  Slice k's may be set until k is done */
     char **slice_uids;            /* [dims[2]] or NULL */
     double (*slice_position)[3];  /* [dims[2]]: LPS mm of voxel (0, 0, k), or NULL: by affine */
-    bool hu_known, rescaled;      /* modality says HU or not / still to be told by values */
     const cmir_volume_reader *reader;
     void *reader_state;
-    int load_state;               /* 0 not loaded, 1 loading, 2 loaded, 3 failed */
-    cmir_volume_ready_fn ready;   /* during load */
+
+    /* Filled by cmir_volume_load(). */
+    uint8_t *voxels;              /* dims[0] * dims[1] * dims[2] elements, native endian */
+    atomic_int load_state;        /* 0 not loaded, 1 loading, 2 loaded, 3 failed */
+    atomic_uint n_ready;          /* slices 0 .. n_ready-1 may be taken: the publication point */
+    cmir_volume_ready_fn ready;
     void *ready_ctx;
+    /* What the values looked at so far tell; looked at no longer than they can tell something. */
+    float *row;                   /* [dims[0]] */
+    float first;                  /* the first finite value, where any_finite */
+    bool any_finite, varies, hu_known;
+    uint32_t n_done;              /* slices decoded */
 };
 
 /* A new volume with every string "" and patient_age NAN; NULL where memory runs out. */
@@ -45,13 +57,32 @@ cmir_volume *cmir_volume_new(void);
 
 size_t cmir_voxel_nbytes(cmir_voxel_type type);
 
+/* Bytes of all voxels; CMIR_ELIMIT beyond the limits of cmir/volume.h.  Every dims must be > 0. */
+cmir_status cmir_volume_nbytes(const cmir_volume *volume, uint64_t *nbytes, cmir_error *err);
+
 /* Replaces an owned string of info (pass &volume->info.path, ...); copies `value`. */
 bool cmir_volume_set(const char **field, const char *value);
 
 /* Adds a warning (printf style); silently dropped where memory runs out, at most 1000 are kept. */
-void cmir_volume_warn(cmir_volume *volume, const char *format, ...);
+CMIR_PRINTF(2, 3) void cmir_volume_warn(cmir_volume *volume, const char *format, ...);
 
 /* Readers call this from load(): slices 0 .. n_done-1 are decoded. */
 void cmir_volume_slices_done(cmir_volume *volume, uint32_t n_done);
+
+/* A run of voxels: from element `first` on, `stride` elements apart; its slices k, for the
+ * scaling, go from `k` on, `k_step` apart (0: all in one slice). */
+typedef struct cmir_voxel_run {
+    size_t first;
+    ptrdiff_t stride;
+    uint32_t k;
+    int k_step;
+} cmir_voxel_run;
+
+/* Scaled values of n voxels of a run; what is not finite becomes `fill`. */
+void cmir_voxel_values(const cmir_volume *volume, const cmir_voxel_run *run, size_t n, float fill,
+                       float *out);
+
+/* Sets info.value_low and value_high from the decoded voxels. */
+cmir_status cmir_volume_find_range(cmir_volume *volume, cmir_error *err);
 
 #endif

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* values.c: stored voxels to values, and the robust range of a volume's values.
+ *
+ * Everything that looks at voxels (slices, the check for constant volumes, percentiles) comes
+ * through cmir_voxel_values(): scaled in double, rounded once to float. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "volume/volume_internal.h"
+
+#define MAX_SAMPLES 2000000u
+
+size_t
+cmir_voxel_nbytes(cmir_voxel_type type)
+{
+    static const uint8_t nbytes[] = {1, 1, 2, 2, 4, 4, 8, 8, 4, 8};
+
+    return nbytes[type];
+}
+
+/* Scaling of a run: element i has slope[i * step], intercept[i * step]. */
+struct scaling {
+    const double *slope, *intercept;
+    ptrdiff_t step;
+    float fill;
+};
+
+#define DEFINE_VALUES(name, voxel)                                                                 \
+    static void name(const voxel *restrict src, ptrdiff_t stride, const struct scaling *s,        \
+                     size_t n, float *restrict out)                                                \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < (ptrdiff_t)n; i++) {                                             \
+            const double slope = s->slope[i * s->step], inter = s->intercept[i * s->step];         \
+            const float value = (float)((double)src[i * stride] * slope + inter);                  \
+            out[i] = isfinite(value) ? value : s->fill;                                            \
+        }                                                                                          \
+    }
+DEFINE_VALUES(values_u8, uint8_t)
+DEFINE_VALUES(values_i8, int8_t)
+DEFINE_VALUES(values_u16, uint16_t)
+DEFINE_VALUES(values_i16, int16_t)
+DEFINE_VALUES(values_u32, uint32_t)
+DEFINE_VALUES(values_i32, int32_t)
+DEFINE_VALUES(values_u64, uint64_t)
+DEFINE_VALUES(values_i64, int64_t)
+DEFINE_VALUES(values_f32, float)
+DEFINE_VALUES(values_f64, double)
+
+/* The common CT: 16 bits, slope 1, a whole intercept.  Integer sums below 2^24 are exact floats.
+ * Blocks of a fixed size are what compilers vectorise at every level of optimisation. */
+#define DEFINE_SHIFTED(name, voxel)                                                                \
+    static void name(const voxel *restrict src, int32_t add, size_t n, float *restrict out)       \
+    {                                                                                              \
+        size_t i = 0;                                                                              \
+        for (; i + 16 <= n; i += 16)                                                               \
+            for (size_t u = 0; u < 16; u++)                                                        \
+                out[i + u] = (float)(src[i + u] + add);                                            \
+        for (; i < n; i++)                                                                         \
+            out[i] = (float)(src[i] + add);                                                        \
+    }
+DEFINE_SHIFTED(shifted_i16, int16_t)
+DEFINE_SHIFTED(shifted_u16, uint16_t)
+
+static bool
+is_shift(const struct scaling *s)
+{
+    const double inter = s->intercept[0];
+
+    return s->step == 0 && s->slope[0] == 1 && fabs(inter) < 1e6 && inter == rint(inter);
+}
+
+void
+cmir_voxel_values(const cmir_volume *volume, const cmir_voxel_run *run, size_t n, float fill,
+                  float *out)
+{
+    static const double one = 1, zero = 0;
+    const void *src = volume->voxels + run->first * cmir_voxel_nbytes(volume->type);
+    const ptrdiff_t stride = run->stride;
+    struct scaling s = {&one, &zero, 0, fill};
+
+    if (volume->slope != NULL) {
+        s.slope = volume->slope + run->k;
+        s.intercept = volume->intercept + run->k;
+        s.step = run->k_step;
+    }
+    switch (volume->type) {
+    case CMIR_VOXEL_U8: values_u8(src, stride, &s, n, out); break;
+    case CMIR_VOXEL_I8: values_i8(src, stride, &s, n, out); break;
+    case CMIR_VOXEL_U16:
+        if (stride == 1 && is_shift(&s))
+            shifted_u16(src, (int32_t)s.intercept[0], n, out);
+        else
+            values_u16(src, stride, &s, n, out);
+        break;
+    case CMIR_VOXEL_I16:
+        if (stride == 1 && is_shift(&s))
+            shifted_i16(src, (int32_t)s.intercept[0], n, out);
+        else
+            values_i16(src, stride, &s, n, out);
+        break;
+    case CMIR_VOXEL_U32: values_u32(src, stride, &s, n, out); break;
+    case CMIR_VOXEL_I32: values_i32(src, stride, &s, n, out); break;
+    case CMIR_VOXEL_U64: values_u64(src, stride, &s, n, out); break;
+    case CMIR_VOXEL_I64: values_i64(src, stride, &s, n, out); break;
+    case CMIR_VOXEL_F32: values_f32(src, stride, &s, n, out); break;
+    case CMIR_VOXEL_F64: values_f64(src, stride, &s, n, out); break;
+    }
+}
+
+static uint64_t
+greatest_common_divisor(uint64_t a, uint64_t b)
+{
+    while (b != 0) {
+        const uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Every step-th voxel of the volume, what is not finite left out; returns how many.  The step has
+ * no factor in common with the slice's sides, so that all rows and columns are met alike. */
+static size_t
+take_samples(const cmir_volume *volume, uint64_t step, float *samples)
+{
+    const uint64_t area = (uint64_t)volume->info.dims[0] * volume->info.dims[1];
+    size_t n_taken = 0, n_finite = 0;
+
+    for (uint32_t k = 0; k < volume->info.dims[2]; k++) {
+        const uint64_t offset = (step - k * area % step) % step;
+        if (offset >= area)
+            continue;
+        const size_t n = (size_t)((area - offset + step - 1) / step);
+        const cmir_voxel_run run = {(size_t)(k * area + offset), (ptrdiff_t)step, k, 0};
+        cmir_voxel_values(volume, &run, n, NAN, samples + n_taken);
+        n_taken += n;
+    }
+    for (size_t i = 0; i < n_taken; i++)
+        if (!isnan(samples[i]))
+            samples[n_finite++] = samples[i];
+    return n_finite;
+}
+
+/* Floats as unsigned integers of the same order, and back. */
+static uint32_t
+key_of(float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+static float
+value_of(uint32_t key)
+{
+    const uint32_t bits = key & 0x80000000u ? key & 0x7FFFFFFFu : ~key;
+    float value;
+
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* The rank-th smallest (from 0) of n values: its key's upper half by counting, then its lower. */
+static double
+order_statistic(const float *values, size_t n, size_t rank, uint32_t *counts)
+{
+    uint32_t key = 0;
+
+    for (int shift = 16; shift >= 0; shift -= 16) {
+        const uint32_t decided = shift == 16 ? 0 : 0xFFFF0000u;
+        uint32_t bucket = 0;
+
+        memset(counts, 0, 65536 * sizeof *counts);
+        for (size_t i = 0; i < n; i++)
+            if ((key_of(values[i]) & decided) == key)
+                counts[key_of(values[i]) >> shift & 0xFFFFu]++;
+        while (rank >= counts[bucket])
+            rank -= counts[bucket++];
+        key |= bucket << shift;
+    }
+    return (double)value_of(key);
+}
+
+/* Interpolated linearly between the two nearest ranks. */
+static double
+percentile(const float *values, size_t n, double percent, uint32_t *counts)
+{
+    const double place = (double)(n - 1) * percent / 100, whole = floor(place);
+    const size_t rank = (size_t)whole;
+    const double low = order_statistic(values, n, rank, counts);
+
+    if (place == whole)
+        return low;
+    return low + (place - whole) * (order_statistic(values, n, rank + 1, counts) - low);
+}
+
+cmir_status
+cmir_volume_find_range(cmir_volume *volume, cmir_error *err)
+{
+    const uint32_t *dims = volume->info.dims;
+    const uint64_t area = (uint64_t)dims[0] * dims[1], n = area * dims[2];
+    uint64_t step = n / MAX_SAMPLES + 1;
+
+    while (step > 1 && greatest_common_divisor(step, area) != 1)
+        step++;
+    float *samples = cmir_alloc((size_t)(n / step) + 1, sizeof *samples);
+    uint32_t *counts = cmir_alloc(65536, sizeof *counts);
+    cmir_status st = CMIR_OK;
+    if (samples == NULL || counts == NULL) {
+        st = FAIL(err, CMIR_ENOMEM, "%s: no memory for the range of values", volume->info.path);
+    } else {
+        const size_t n_finite = take_samples(volume, step, samples);
+        if (n_finite > 0) {
+            volume->info.value_low = percentile(samples, n_finite, 0.5, counts);
+            volume->info.value_high = percentile(samples, n_finite, 99.5, counts);
+        } else { /* finite values exist, between the samples only */
+            volume->info.value_low = volume->info.value_high = (double)volume->first;
+        }
+    }
+    free(samples);
+    free(counts);
+    return st;
+}
