@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* archive.c: the archive functions of the public interface: encoder and store put together.
+ *
+ * The one idea: everything an archive needs to know of a volume is in its record; once that is
+ * filled, adding is one call of the store. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+cmir_status
+cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane plane,
+                    cmir_error *err)
+{
+    if (dir == NULL || *dir == '\0')
+        return FAIL(err, CMIR_EINVAL, "archive: the path of a directory is wanted");
+    if (encoder == NULL)
+        return FAIL(err, CMIR_EINVAL, "%s: an archive needs an encoder", dir);
+    if (plane != CMIR_AXIAL && plane != CMIR_CORONAL && plane != CMIR_SAGITTAL)
+        return FAIL(err, CMIR_EINVAL, "%s: no such plane: %d", dir, (int)plane);
+    const cmir_encoder_info *info = cmir_encoder_get_info(encoder);
+    const cmir_binding binding = {info->name,      info->version,   info->sha256,
+                                  info->card_json, info->card_path, info->dim,
+                                  plane};
+    return cmir_store_create(dir, &binding, err);
+}
+
+cmir_status
+cmir_archive_open(const char *dir, cmir_access access, cmir_archive **out, cmir_error *err)
+{
+    cmir_status st;
+
+    *out = NULL;
+    if (dir == NULL || *dir == '\0')
+        return FAIL(err, CMIR_EINVAL, "archive: the path of a directory is wanted");
+    cmir_archive *archive = cmir_alloc_zeroed(1, sizeof *archive);
+    if (archive == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
+    if ((st = cmir_store_open(dir, access, &archive->store, err)) != CMIR_OK ||
+        (st = cmir_store_info(archive->store, &archive->info, err)) != CMIR_OK) {
+        cmir_archive_close(archive);
+        return st;
+    }
+    *out = archive;
+    return CMIR_OK;
+}
+
+void
+cmir_archive_close(cmir_archive *archive)
+{
+    if (archive == NULL)
+        return;
+    cmir_store_close(archive->store);
+    free(archive);
+}
+
+const cmir_archive_info *
+cmir_archive_get_info(const cmir_archive *archive)
+{
+    return &archive->info;
+}
+
+/* What makes embeddings comparable; strings borrowed. */
+struct identity {
+    const char *name, *version, *sha256, *card_json;
+    uint32_t dim;
+};
+
+static struct identity
+identity_of(const cmir_archive_info *a)
+{
+    return (struct identity){a->encoder_name, a->encoder_version, a->encoder_sha256, a->card_json,
+                             a->dim};
+}
+
+static cmir_status
+check_identity(const cmir_archive *archive, struct identity other, const char *whose,
+               cmir_error *err)
+{
+    const struct identity own = identity_of(&archive->info);
+    const char *field = NULL;
+
+    if (strcmp(own.name, other.name) != 0)
+        field = "name";
+    else if (strcmp(own.version, other.version) != 0)
+        field = "version";
+    else if (own.dim != other.dim)
+        field = "dimension";
+    else if (strcmp(own.sha256, other.sha256) != 0)
+        field = "sha256";
+    else if (strcmp(own.card_json, other.card_json) != 0)
+        field = "card";
+    if (field == NULL)
+        return CMIR_OK;
+    return FAIL(err, CMIR_EMISMATCH,
+                "%.60s: made with encoder %.30s %.16s (sha256 %.8s); %.30s is %.30s %.16s "
+                "(sha256 %.8s): another %s",
+                archive->info.dir, own.name, own.version, own.sha256, whose, other.name,
+                other.version, other.sha256, field);
+}
+
+cmir_status
+cmir_archive_check_encoder(const cmir_archive *archive, const cmir_encoder *encoder,
+                           cmir_error *err)
+{
+    const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
+    const struct identity other = {e->name, e->version, e->sha256, e->card_json, e->dim};
+
+    return check_identity(archive, other, "the one given", err);
+}
+
+cmir_status
+cmir_archive_check_same(const cmir_archive *archive, const cmir_archive *other, cmir_error *err)
+{
+    return check_identity(archive, identity_of(&other->info), "that of the query's archive", err);
+}
+
+cmir_status
+cmir_record_describe(const cmir_volume *volume, cmir_plane plane,
+                     const cmir_embeddings *embeddings, cmir_record *record, cmir_error *err)
+{
+    cmir_stack stack;
+    const cmir_status st = cmir_volume_stack(volume, plane, &stack, err);
+
+    *record = (cmir_record){.info = *cmir_volume_get_info(volume), .added = ""};
+    if (st != CMIR_OK)
+        return st;
+    const uint32_t n = stack.n_slices;
+    record->n_slices = n;
+    record->slice_spacing_mm = stack.slice_spacing_mm;
+    record->slice_marks = embeddings->marks;
+    record->slice_mm = cmir_alloc(n, sizeof *record->slice_mm);
+    record->slice_uids = cmir_alloc(n, sizeof *record->slice_uids);
+    if (record->slice_mm == NULL || record->slice_uids == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory for %u slices", record->info.path, n);
+    for (uint32_t i = 0; i < n; i++) {
+        record->slice_mm[i] = cmir_volume_slice_mm(volume, plane, i);
+        record->slice_uids[i] = cmir_volume_slice_uid(volume, plane, i);
+        record->n_air += (embeddings->marks[i] & CMIR_SLICE_AIR) != 0;
+    }
+    return CMIR_OK;
+}
+
+/* Labels of a volume that was there before. */
+static cmir_status
+relabel(cmir_archive *archive, const char *volume_id, const cmir_label *labels, size_t n_labels,
+        cmir_error *err)
+{
+    const cmir_label_set set = {volume_id, labels, n_labels};
+    size_t n_applied;
+
+    if (n_labels == 0)
+        return CMIR_OK;
+    return cmir_store_label(archive->store, &set, 1, &n_applied, err);
+}
+
+cmir_status
+cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume *volume,
+                 const cmir_label *labels, size_t n_labels, cmir_progress_fn progress,
+                 void *progress_ctx, bool *added, cmir_error *err)
+{
+    const cmir_plane plane = archive->info.plane;
+    cmir_embeddings embeddings = {0};
+    cmir_record record = {0};
+    cmir_status st = cmir_archive_check_encoder(archive, encoder, err);
+
+    *added = false;
+    if (st != CMIR_OK)
+        return st;
+    if ((st = cmir_encode(encoder, volume, plane, progress, progress_ctx, &embeddings, err)) !=
+            CMIR_OK ||
+        (st = cmir_record_describe(volume, plane, &embeddings, &record, err)) != CMIR_OK)
+        goto done;
+    if ((st = cmir_store_add(archive->store, &record, &embeddings, added, err)) != CMIR_OK ||
+        (st = relabel(archive, record.info.volume_id, labels, n_labels, err)) != CMIR_OK)
+        goto done;
+    st = cmir_store_info(archive->store, &archive->info, err);
+done:
+    free(record.slice_mm);
+    free(record.slice_uids);
+    cmir_embeddings_free(&embeddings);
+    return st;
+}
+
+cmir_status
+cmir_archive_remove(cmir_archive *archive, const char *volume_id, cmir_error *err)
+{
+    const cmir_status st = cmir_store_remove(archive->store, volume_id, err);
+
+    return st != CMIR_OK ? st : cmir_store_info(archive->store, &archive->info, err);
+}
+
+cmir_status
+cmir_archive_get(const cmir_archive *archive, const char *volume_id, cmir_record **out,
+                 cmir_error *err)
+{
+    return cmir_store_get(archive->store, volume_id, out, err);
+}
+
+cmir_status
+cmir_archive_list(const cmir_archive *archive, const char *where, char ***ids, size_t *n_ids,
+                  cmir_error *err)
+{
+    return cmir_store_list(archive->store, where, ids, n_ids, err);
+}
+
+cmir_status
+cmir_rows_to_embeddings(const cmir_rows *rows, const char *volume_id, cmir_embeddings *out,
+                        cmir_error *err)
+{
+    const uint32_t dim = rows->dim;
+    uint64_t n;
+
+    *out = (cmir_embeddings){0};
+    if (!cmir_mul_u64(rows->n_rows, dim, &n))
+        return FAIL(err, CMIR_ELIMIT, "%s: %u x %u embeddings", volume_id, rows->n_rows, dim);
+    out->n_slices = rows->n_rows;
+    out->dim = dim;
+    out->rows = cmir_alloc_zeroed((size_t)n, sizeof *out->rows);
+    out->marks = cmir_alloc_zeroed(rows->n_rows, 1);
+    if (out->rows == NULL || out->marks == NULL) {
+        cmir_embeddings_free(out);
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory for %u x %u embeddings", volume_id,
+                    rows->n_rows, dim);
+    }
+    for (uint32_t r = 0; r < rows->n_rows; r++) {
+        const uint32_t slice = rows->slice[r];
+        if (slice >= rows->n_rows) {
+            cmir_embeddings_free(out);
+            return FAIL(err, CMIR_ECORRUPT, "%s: stored row %u is of slice %u of %u", volume_id, r,
+                        slice, rows->n_rows);
+        }
+        for (uint32_t d = 0; d < dim; d++)
+            out->rows[(size_t)slice * dim + d] =
+                cmir_half_to_float(rows->exact[(size_t)r * dim + d]);
+        out->marks[slice] = (uint8_t)(r < rows->n_scored ? 0 : CMIR_SLICE_AIR);
+    }
+    return CMIR_OK;
+}
+
+cmir_status
+cmir_archive_embeddings(const cmir_archive *archive, const char *volume_id, cmir_embeddings *out,
+                        cmir_error *err)
+{
+    cmir_snapshot *snapshot;
+    cmir_status st = cmir_snapshot_open_one(archive->store, volume_id, &snapshot, err);
+
+    *out = (cmir_embeddings){0};
+    if (st != CMIR_OK)
+        return st;
+    st = cmir_rows_to_embeddings(&cmir_snapshot_get(snapshot, 0)->rows, volume_id, out, err);
+    cmir_snapshot_close(snapshot);
+    return st;
+}
+
+cmir_status
+cmir_archive_verify(const cmir_archive *archive, void (*problem)(void *ctx, const char *sentence),
+                    void *ctx, uint64_t *n_problems, cmir_error *err)
+{
+    return cmir_store_verify(archive->store, problem, ctx, n_problems, err);
+}

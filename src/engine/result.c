@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* result.c: the memory behind a cmir_result, and the names of scores.
+ *
+ * The one idea: a result owns all it shows, so it outlives archive and query.  The strings of a
+ * query from a file lie in one block. */
+#include "engine/result.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "engine/engine_internal.h"
+
+static const char *const score_names[] = {"maxsim", "symmetric", "freq", "max", "sum", "mean"};
+#define N_SCORES (sizeof score_names / sizeof score_names[0])
+
+const char *
+cmir_score_name(cmir_score score)
+{
+    return (size_t)score < N_SCORES ? score_names[score] : "unknown";
+}
+
+cmir_status
+cmir_score_parse(const char *name, cmir_score *out, cmir_error *err)
+{
+    for (size_t i = 0; name != NULL && i < N_SCORES; i++) {
+        if (strcmp(name, score_names[i]) == 0) {
+            *out = (cmir_score)i;
+            return CMIR_OK;
+        }
+    }
+    return FAIL(err, CMIR_EINVAL,
+                "no such score: '%s'; there are maxsim, symmetric, freq, max, sum and mean",
+                name == NULL ? "" : name);
+}
+
+cmir_status
+cmir_engine_result_new(cmir_engine_result **out, cmir_error *err)
+{
+    *out = cmir_alloc_zeroed(1, sizeof **out);
+    return *out != NULL ? CMIR_OK : FAIL(err, CMIR_ENOMEM, "no memory for a search result");
+}
+
+void
+cmir_engine_result_free(cmir_engine_result *result)
+{
+    if (result == NULL)
+        return;
+    for (size_t i = 0; i < result->n_room; i++)
+        cmir_record_free(result->records[i]);
+    free(result->records);
+    free(result->hits);
+    free(result->matches);
+    free(result->described.slice_mm);
+    free(result->described.slice_marks);
+    free(result->described.slice_uids);
+    free(result->strings);
+    cmir_record_free(result->stored_query);
+    free(result);
+}
+
+void
+cmir_result_free(cmir_result *result)
+{
+    cmir_engine_result_free((cmir_engine_result *)(void *)result); /* its first member */
+}
+
+cmir_status
+cmir_engine_result_reserve(cmir_engine_result *result, size_t n, uint32_t m, cmir_error *err)
+{
+    uint64_t n_matches;
+
+    result->hits = cmir_alloc_zeroed(n, sizeof *result->hits);
+    result->records = cmir_alloc_zeroed(n, sizeof *result->records);
+    if (cmir_mul_u64(n, m, &n_matches) && n_matches <= SIZE_MAX)
+        result->matches = cmir_alloc((size_t)n_matches, sizeof *result->matches);
+    if (result->hits == NULL || result->records == NULL || result->matches == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory for %zu hits of %u matches", n, m);
+    result->n_room = n;
+    result->view.hits = result->hits;
+    return CMIR_OK;
+}
+
+/* Copies *field into the block at *at, where there is one, and moves *at behind it. */
+static void
+keep(const char **field, char **at, size_t *nbytes)
+{
+    const size_t n = strlen(*field) + 1;
+
+    *nbytes += n;
+    if (*at == NULL)
+        return;
+    memcpy(*at, *field, n);
+    *field = *at;
+    *at += n;
+}
+
+static void
+keep_strings(cmir_record *record, char *at, size_t *nbytes)
+{
+    cmir_volume_info *info = &record->info;
+    const char **const fields[] = {
+        &info->volume_id,  &info->path,        &info->format,      &info->modality,
+        &info->series_uid, &info->study_uid,   &info->patient_id,  &info->patient_sex,
+        &info->study_date, &info->body_part,   &info->manufacturer, &info->description,
+        &record->added,
+    };
+
+    *nbytes = 0;
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
+        keep(fields[i], &at, nbytes);
+    for (uint32_t i = 0; i < record->n_slices; i++)
+        keep(&record->slice_uids[i], &at, nbytes);
+}
+
+cmir_status
+cmir_engine_result_describe(cmir_engine_result *result, const cmir_volume *volume,
+                            cmir_plane plane, const cmir_embeddings *embeddings, cmir_error *err)
+{
+    cmir_record *record = &result->described;
+    size_t nbytes;
+    cmir_status st = cmir_record_describe(volume, plane, embeddings, record, err);
+
+    record->slice_marks = NULL; /* borrowed so far */
+    if (st != CMIR_OK)
+        return st;
+    keep_strings(record, NULL, &nbytes);
+    result->strings = cmir_alloc(nbytes, 1);
+    record->slice_marks = cmir_alloc(record->n_slices, 1);
+    if (result->strings == NULL || record->slice_marks == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", record->info.path);
+    keep_strings(record, result->strings, &nbytes);
+    memcpy(record->slice_marks, embeddings->marks, record->n_slices);
+    result->view.query = record;
+    return CMIR_OK;
+}

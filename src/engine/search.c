@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* search.c: the search functions of the public interface: query, snapshot, ranking and
+ * localisation put together.
+ *
+ * The one idea: wherever a query comes from, it becomes a record and rows in half precision, and
+ * from there on there is one path; so a volume scores the same from a file and from an archive. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "base/memory.h"
+#include "base/thread.h"
+#include "engine/engine_internal.h"
+#include "engine/result.h"
+#include "rank/rank.h"
+
+#define DEFAULT_LIMIT 10u
+
+/* The query's rows that take part, in memory of their own. */
+struct query_rows {
+    cmir_query query;
+    float *rows;
+    uint32_t *slice;
+};
+
+static void
+free_rows(struct query_rows *q)
+{
+    free(q->rows);
+    free(q->slice);
+}
+
+static cmir_status
+check_options(const cmir_search_options *o, cmir_error *err)
+{
+    if (o->struct_nbytes != sizeof *o)
+        return FAIL(err, CMIR_EINVAL, "search options: struct_nbytes is not that of this library");
+    if (o->score < CMIR_MAXSIM || o->score > CMIR_MEAN)
+        return FAIL(err, CMIR_EINVAL, "search options: no such score: %d", (int)o->score);
+    if (o->exclude < CMIR_EXCLUDE_VOLUME || o->exclude > CMIR_EXCLUDE_NONE)
+        return FAIL(err, CMIR_EINVAL, "search options: no such exclusion: %d", (int)o->exclude);
+    if (o->n_threads > CMIR_MAX_THREADS)
+        return FAIL(err, CMIR_EINVAL, "search options: %u threads, at most %u", o->n_threads,
+                    CMIR_MAX_THREADS);
+    return CMIR_OK;
+}
+
+/* Before anything is encoded: do the slices asked for exist? */
+static cmir_status
+check_slices(const cmir_search_options *o, const char *name, uint32_t n_slices, cmir_error *err)
+{
+    if (!o->slices_given)
+        return CMIR_OK;
+    if (o->first_slice > o->last_slice || o->last_slice >= n_slices)
+        return FAIL(err, CMIR_EINVAL, "%s: no slices %u:%u; it has the slices 0:%u", name,
+                    o->first_slice, o->last_slice, n_slices - 1);
+    return CMIR_OK;
+}
+
+static cmir_status
+take_rows(const cmir_embeddings *e, uint32_t first, uint32_t last, const char *name,
+          struct query_rows *out, cmir_error *err)
+{
+    const uint32_t n = last - first + 1, dim = e->dim;
+    uint32_t taken = 0;
+
+    /* n * dim floats are part of what `e` holds already: no overflow. */
+    out->rows = cmir_alloc_aligned((size_t)n * dim, sizeof *out->rows);
+    out->slice = cmir_alloc(n, sizeof *out->slice);
+    if (out->rows == NULL || out->slice == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory for a query of %u slices", name, n);
+    for (uint32_t i = first; i <= last; i++) {
+        const float *from = e->rows + (size_t)i * dim;
+        float *to = out->rows + (size_t)taken * dim;
+
+        if (e->marks[i] & CMIR_SLICE_AIR)
+            continue;
+        for (uint32_t d = 0; d < dim; d++)
+            to[d] = cmir_half_to_float(cmir_float_to_half(from[d]));
+        out->slice[taken++] = i;
+    }
+    if (taken == 0)
+        return FAIL(err, CMIR_EINVAL, "%s: the slices %u:%u hold only air: nothing to search for",
+                    name, first, last);
+    out->query = (cmir_query){out->rows, out->slice, taken, dim};
+    return CMIR_OK;
+}
+
+/* Everything about one hit but its rank and score. */
+static cmir_status
+fill_hit(const cmir_query *query, double query_spacing_mm, const cmir_rows *rows,
+         const cmir_record *record, cmir_match *matches, cmir_hit *hit, cmir_error *err)
+{
+    cmir_run run;
+    cmir_status st;
+
+    if ((st = cmir_match_rows(query, rows, matches, err)) != CMIR_OK ||
+        (st = cmir_locate(matches, query->n_rows, query_spacing_mm, record->n_slices,
+                          record->slice_spacing_mm, &run, err)) != CMIR_OK)
+        return st;
+    hit->record = record;
+    hit->matches = matches;
+    hit->n_matches = query->n_rows;
+    for (uint32_t i = 1; i < query->n_rows; i++)
+        if (matches[i].similarity > matches[hit->best].similarity)
+            hit->best = i;
+    hit->match_first = run.match_first;
+    hit->match_last = run.match_last;
+    hit->query_first = run.query_first;
+    hit->query_last = run.query_last;
+    const double a = record->slice_mm[run.match_first], b = record->slice_mm[run.match_last];
+    hit->match_mm[0] = a < b ? a : b;
+    hit->match_mm[1] = a < b ? b : a;
+    return CMIR_OK;
+}
+
+static cmir_status
+rank_snapshot(const cmir_snapshot *snapshot, const struct query_rows *rows,
+              const cmir_search_options *o, cmir_engine_result *result, cmir_error *err)
+{
+    const size_t count = cmir_snapshot_count(snapshot);
+    const uint32_t wanted = o->limit == 0 ? DEFAULT_LIMIT : o->limit;
+    const uint32_t limit = count < wanted ? (uint32_t)count : wanted;
+    const uint32_t n_threads = o->n_threads == 0 ? cmir_cpu_count() : o->n_threads;
+    const uint32_t m = rows->query.n_rows;
+    size_t n_ranked = 0;
+    cmir_status st = CMIR_OK;
+
+    result->view.n_candidates = count;
+    if (count == 0)
+        return CMIR_OK;
+    cmir_ranked *ranked = cmir_alloc(limit, sizeof *ranked);
+    if (ranked == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory for %u hits", limit);
+    if ((st = cmir_rank(&rows->query, snapshot, o->score, limit, n_threads, ranked, &n_ranked,
+                        err)) != CMIR_OK ||
+        (st = cmir_engine_result_reserve(result, n_ranked, m, err)) != CMIR_OK)
+        goto done;
+    for (size_t i = 0; i < n_ranked && st == CMIR_OK; i++) {
+        cmir_hit *hit = &result->hits[i];
+        if ((st = cmir_snapshot_record(snapshot, ranked[i].candidate, &result->records[i],
+                                       err)) != CMIR_OK)
+            break;
+        hit->rank = (uint32_t)i + 1;
+        hit->score = ranked[i].score;
+        st = fill_hit(&rows->query, result->view.query->slice_spacing_mm,
+                      &cmir_snapshot_get(snapshot, ranked[i].candidate)->rows, result->records[i],
+                      result->matches + i * m, hit, err);
+    }
+    result->view.n_hits = n_ranked;
+done:
+    free(ranked);
+    return st;
+}
+
+static cmir_without
+exclusion(const cmir_search_options *o, const cmir_volume_info *query)
+{
+    cmir_without without = {0};
+
+    if (o->exclude == CMIR_EXCLUDE_NONE)
+        return without;
+    without.volume_id = query->volume_id;
+    if (o->exclude >= CMIR_EXCLUDE_STUDY)
+        without.study_uid = query->study_uid;
+    if (o->exclude >= CMIR_EXCLUDE_PATIENT)
+        without.patient_id = query->patient_id;
+    return without;
+}
+
+/* The one path: `result` knows its query; `e` is the query's embeddings. */
+static cmir_status
+search(const cmir_archive *archive, const cmir_embeddings *e, const cmir_search_options *o,
+       cmir_engine_result *result, cmir_error *err)
+{
+    const cmir_volume_info *info = &result->view.query->info;
+    const cmir_without without = exclusion(o, info);
+    const uint32_t first = o->slices_given ? o->first_slice : 0;
+    const uint32_t last = o->slices_given ? o->last_slice : e->n_slices - 1;
+    struct query_rows rows = {0};
+    cmir_snapshot *snapshot = NULL;
+    struct timespec start, end;
+    cmir_status st;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &start);
+    result->view.score = o->score;
+    result->view.first_slice = first;
+    result->view.last_slice = last;
+    if ((st = take_rows(e, first, last, info->volume_id, &rows, err)) == CMIR_OK &&
+        (st = cmir_snapshot_open(archive->store, o->where, &without, &snapshot, err)) == CMIR_OK)
+        st = rank_snapshot(snapshot, &rows, o, result, err);
+    cmir_snapshot_close(snapshot);
+    free_rows(&rows);
+    (void)clock_gettime(CLOCK_MONOTONIC, &end);
+    result->view.seconds = (double)(end.tv_sec - start.tv_sec) +
+                           (double)(end.tv_nsec - start.tv_nsec) * 1e-9;
+    return st;
+}
+
+static cmir_status
+finish(cmir_status st, cmir_engine_result *result, cmir_result **out)
+{
+    if (st == CMIR_OK)
+        *out = &result->view;
+    else
+        cmir_engine_result_free(result);
+    return st;
+}
+
+cmir_status
+cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmir_volume *query,
+                   const cmir_search_options *options, cmir_result **out, cmir_error *err)
+{
+    const cmir_search_options defaults = {.struct_nbytes = sizeof defaults};
+    const cmir_search_options *o = options == NULL ? &defaults : options;
+    const cmir_plane plane = archive->info.plane;
+    const char *id = cmir_volume_get_info(query)->volume_id;
+    cmir_embeddings embeddings = {0};
+    cmir_stack stack;
+    cmir_engine_result *result = NULL;
+    cmir_status st;
+
+    *out = NULL;
+    if ((st = check_options(o, err)) != CMIR_OK ||
+        (st = cmir_archive_check_encoder(archive, encoder, err)) != CMIR_OK ||
+        (st = cmir_volume_stack(query, plane, &stack, err)) != CMIR_OK ||
+        (st = check_slices(o, id, stack.n_slices, err)) != CMIR_OK ||
+        (st = cmir_engine_result_new(&result, err)) != CMIR_OK)
+        return st;
+    if ((st = cmir_encode(encoder, query, plane, NULL, NULL, &embeddings, err)) == CMIR_OK &&
+        (st = cmir_engine_result_describe(result, query, plane, &embeddings, err)) == CMIR_OK)
+        st = search(archive, &embeddings, o, result, err);
+    cmir_embeddings_free(&embeddings);
+    return finish(st, result, out);
+}
+
+cmir_status
+cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archive,
+                   const char *volume_id, const cmir_search_options *options, cmir_result **out,
+                   cmir_error *err)
+{
+    const cmir_search_options defaults = {.struct_nbytes = sizeof defaults};
+    const cmir_search_options *o = options == NULL ? &defaults : options;
+    cmir_embeddings embeddings = {0};
+    cmir_snapshot *snapshot = NULL;
+    cmir_engine_result *result = NULL;
+    cmir_status st;
+
+    *out = NULL;
+    if ((st = check_options(o, err)) != CMIR_OK ||
+        (st = cmir_archive_check_same(archive, query_archive, err)) != CMIR_OK ||
+        (st = cmir_engine_result_new(&result, err)) != CMIR_OK)
+        return st;
+    if ((st = cmir_snapshot_open_one(query_archive->store, volume_id, &snapshot, err)) ==
+            CMIR_OK &&
+        (st = cmir_snapshot_record(snapshot, 0, &result->stored_query, err)) == CMIR_OK &&
+        (st = check_slices(o, volume_id, result->stored_query->n_slices, err)) == CMIR_OK &&
+        (st = cmir_rows_to_embeddings(&cmir_snapshot_get(snapshot, 0)->rows, volume_id,
+                                      &embeddings, err)) == CMIR_OK) {
+        result->view.query = result->stored_query;
+        cmir_snapshot_close(snapshot);
+        snapshot = NULL;
+        st = search(archive, &embeddings, o, result, err);
+    }
+    cmir_snapshot_close(snapshot);
+    cmir_embeddings_free(&embeddings);
+    return finish(st, result, out);
+}
