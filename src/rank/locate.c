@@ -20,10 +20,11 @@ weight_of(const cmir_match *match)
 }
 
 /* Half the similarity that each slice gathers where the query truly lies: the mean similarity
- * times the query slices that fall on one candidate slice. */
+ * times the query slices that fall on one candidate slice, and never so much that no slice
+ * passes. */
 static double
 threshold(const cmir_match *matches, uint32_t n, double query_spacing_mm, uint32_t n_slices,
-          double spacing_mm)
+          double spacing_mm, double largest_weight)
 {
     double sum = 0.0, per_slice = (double)n / n_slices;
 
@@ -31,14 +32,14 @@ threshold(const cmir_match *matches, uint32_t n, double query_spacing_mm, uint32
         sum += weight_of(&matches[i]);
     if (query_spacing_mm > 0.0 && spacing_mm > 0.0)
         per_slice = spacing_mm / query_spacing_mm;
-    return 0.5 * sum / n * per_slice;
+    return 0.5 * fmin(sum / n * per_slice, largest_weight);
 }
 
 cmir_status
 cmir_locate(const cmir_match *matches, uint32_t n, double query_spacing_mm, uint32_t n_slices,
             double spacing_mm, cmir_run *out, cmir_error *err)
 {
-    double *weight = cmir_alloc_zeroed(n_slices, sizeof *weight);
+    double largest = 0.0, *weight = cmir_alloc_zeroed(n_slices, sizeof *weight);
 
     if (weight == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for the weights of %u slices", n_slices);
@@ -49,8 +50,9 @@ cmir_locate(const cmir_match *matches, uint32_t n, double query_spacing_mm, uint
                         n_slices);
         }
         weight[matches[i].match_slice] += weight_of(&matches[i]);
+        largest = fmax(largest, weight[matches[i].match_slice]);
     }
-    const double tau = threshold(matches, n, query_spacing_mm, n_slices, spacing_mm);
+    const double tau = threshold(matches, n, query_spacing_mm, n_slices, spacing_mm, largest);
     double best = -INFINITY, sum = 0.0;
     uint32_t start = 0;
     for (uint32_t j = 0; j < n_slices; j++) {

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All six scores, their order and the arg-max against a numpy float64 brute force.
+
+Embeddings are seeded and made here; the unit test's program ranks the case file.  Rows are
+rounded to half precision and of unit norm, so every dot product is exact in float64 whatever the
+order of summation, and exact ties are ties on both sides.
+"""
+import os
+import struct
+import subprocess
+
+import numpy as np
+import pytest
+
+PROGRAM = os.path.join(os.path.dirname(os.environ["CMIR"]), "tests", "test_rank")
+MAXSIM, SYMMETRIC, FREQ, MAX, SUM, MEAN = range(6)
+N_NEAREST = 20
+
+
+def halves(x):
+    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return x.astype(np.float16)
+
+
+def make_volume(rng, kind, n, dim, pool):
+    if kind == "gaussian":
+        return rng.standard_normal((n, dim))
+    if kind == "clustered":  # near ties: everything close to one of a few centres
+        return pool[rng.integers(len(pool), size=n)] + 0.01 * rng.standard_normal((n, dim))
+    if kind == "ties":  # the very same rows again and again
+        return pool[rng.integers(len(pool), size=n)]
+    # a walk: neighbouring slices resemble each other, as in scans
+    return 3 * pool[0] + np.cumsum(rng.standard_normal((n, dim)) * 0.3, axis=0)
+
+
+class Case:
+    def __init__(self, seed):
+        rng = np.random.default_rng(seed)
+        self.kind = ["gaussian", "clustered", "ties", "walk"][seed % 4]
+        self.dim = int([1, 2, 3, 17, 63, 64, 65, 100, 257, 528, 1000, 1300][rng.integers(12)])
+        n_candidates = int(rng.integers(1, 40))
+        largest = int(rng.choice([2, 30, 300]))
+        m = int(rng.integers(1, largest + 1))
+        pool = rng.standard_normal((5, self.dim))
+        self.query = halves(make_volume(rng, self.kind, m, self.dim, pool))
+        self.query_slice = np.sort(rng.choice(4 * m, size=m, replace=False)).astype("<u4")
+        self.limit = int(rng.integers(1, 60))
+        self.threads = int(rng.integers(0, 6))
+        self.rows, self.slices, self.n_scored = [], [], []
+        for c in range(n_candidates):
+            if c and rng.random() < 0.2:  # the same volume under another id
+                same = int(rng.integers(c))
+                rows, slices, scored = (self.rows[same], self.slices[same], self.n_scored[same])
+            else:
+                n = int(rng.integers(1, largest + 1))
+                rows = halves(make_volume(rng, self.kind, n, self.dim, pool))
+                scored = int(rng.integers(1, n + 1)) if rng.random() < 0.5 else n
+                order = rng.permutation(n)
+                slices = np.concatenate([np.sort(order[:scored]), np.sort(order[scored:])])
+                # air: would win everything if it were scored
+                if scored < n:
+                    rows[scored:] = self.query[0]
+            self.rows.append(rows)
+            self.slices.append(slices.astype("<u4"))
+            self.n_scored.append(scored)
+
+    def write(self, path):
+        with open(path, "wb") as f:
+            f.write(struct.pack("<4I", self.dim, self.limit, self.threads, len(self.query)))
+            f.write(self.query_slice.tobytes())
+            f.write(self.query.astype("<f4").tobytes())
+            f.write(struct.pack("<I", len(self.rows)))
+            for rows, slices, scored in zip(self.rows, self.slices, self.n_scored):
+                f.write(struct.pack("<2I", len(rows), scored))
+                f.write(slices.tobytes())
+                f.write(rows.astype("<f2").tobytes())
+
+
+def votes(dots):
+    """Hits in the order they are read: query slice by query slice, nearest first."""
+    owner = np.concatenate([np.full(d.shape[1], c) for c, d in enumerate(dots)])
+    everything = np.concatenate(dots, axis=1)
+    hits = []
+    for row in everything:
+        for j in np.argsort(-row, kind="stable")[:N_NEAREST]:
+            hits.append((int(owner[j]), float(row[j])))
+    return hits
+
+
+def brute_force(case):
+    """Score -> list of (candidate, score), best first."""
+    query = case.query.astype(np.float64)
+    scored = [r[:n].astype(np.float64) for r, n in zip(case.rows, case.n_scored)]
+    dots = [query @ v.T for v in scored]
+    everyone = range(len(scored))
+    forth = [d.max(axis=1).mean() for d in dots]
+    back = [d.max(axis=0).mean() for d in dots]
+    cosine = []
+    for v in scored:
+        a, b = query.mean(axis=0), v.mean(axis=0)
+        norm = np.linalg.norm(a) * np.linalg.norm(b)
+        cosine.append(a @ b / norm if norm > 0 else 0.0)
+    answer = {
+        MAXSIM: sorted(((c, forth[c]) for c in everyone), key=lambda h: (-h[1], h[0])),
+        SYMMETRIC: sorted(((c, (forth[c] + back[c]) / 2) for c in everyone),
+                          key=lambda h: (-h[1], h[0])),
+        MEAN: sorted(((c, cosine[c]) for c in everyone), key=lambda h: (-h[1], h[0])),
+    }
+    count, best, total = {}, {}, {}  # dicts keep the order of first insertion; sorted is stable
+    for c, similarity in votes(dots):
+        count[c] = count.get(c, 0) + 1
+        best[c] = max(best.get(c, -np.inf), similarity)
+        total[c] = total.get(c, 0.0) + similarity
+    answer[FREQ] = sorted(count.items(), key=lambda h: (-h[1], h[0]))
+    answer[MAX] = sorted(best.items(), key=lambda h: -h[1])
+    answer[SUM] = sorted(total.items(), key=lambda h: -h[1])
+    return answer, dots
+
+
+def run(case, tmp_path):
+    path = tmp_path / "case"
+    case.write(path)
+    out = subprocess.run([PROGRAM, str(path)], capture_output=True, text=True, check=True).stdout
+    got = {score: [] for score in range(6)}
+    matches = {}
+    for line in out.splitlines():
+        words = line.split()
+        got[int(words[0])].append((int(words[1]), float(words[2])))
+        if int(words[0]) == MAXSIM:
+            matches[int(words[1])] = np.array(words[3:], dtype=np.float64).reshape(-1, 3)
+    return got, matches
+
+
+def same_volume(case, a, b):
+    return case.n_scored[a] == case.n_scored[b] and np.array_equal(
+        case.rows[a][: case.n_scored[a]], case.rows[b][: case.n_scored[b]])
+
+
+@pytest.mark.parametrize("seed", range(48))
+def test_scores_order_and_argmax(seed, tmp_path):
+    case = Case(seed)
+    print(f"seed {seed}: {case.kind}, dim {case.dim}, {len(case.query)} query slices, "
+          f"{len(case.rows)} candidates, limit {case.limit}, {case.threads} threads")
+    want, dots = brute_force(case)
+    got, matches = run(case, tmp_path)
+    for score in range(6):
+        reference = dict(want[score])
+        expected = want[score][: case.limit]
+        assert len(got[score]) == len(expected)
+        for (c, value), (wanted, wanted_value) in zip(got[score], expected):
+            assert abs(value - reference[c]) <= 1e-5
+            assert abs(value - wanted_value) <= 1e-5
+            # Another volume may stand here only where float64 itself cannot tell the two apart.
+            if c != wanted:
+                assert abs(reference[c] - reference[wanted]) < 1e-13
+                assert not same_volume(case, c, wanted)
+    for c, found in matches.items():
+        arg = dots[c].argmax(axis=1)  # the first of equals
+        assert np.array_equal(found[:, 0], case.query_slice)
+        assert np.array_equal(found[:, 1], case.slices[c][arg])
+        assert np.array_equal(found[:, 2].astype(np.float32), dots[c].max(axis=1).astype(np.float32))
