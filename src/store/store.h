@@ -29,7 +29,7 @@ cmir_status cmir_store_open(const char *dir, cmir_access access, cmir_store **ou
                             cmir_error *err);
 void cmir_store_close(cmir_store *store); /* NULL is fine */
 
-/* Borrowed; counts as of the last call (it asks the catalogue anew). */
+/* Borrowed until the store is closed; counts as of the last call (it asks the catalogue anew). */
 cmir_status cmir_store_info(cmir_store *store, cmir_archive_info *out, cmir_error *err);
 
 /* Adds a volume durably.  `record` gives everything but `added`, which the store sets; rows of
@@ -47,12 +47,19 @@ typedef struct cmir_label_set {
 } cmir_label_set;
 cmir_status cmir_store_label(cmir_store *store, const cmir_label_set *sets, size_t n,
                              size_t *n_applied, cmir_error *err);
+/* The rows of a table as sets; borrowed from it. */
+const cmir_label_set *cmir_label_table_sets(const cmir_label_table *table);
+
 cmir_status cmir_store_get(cmir_store *store, const char *volume_id, cmir_record **out,
                            cmir_error *err);
 cmir_status cmir_store_list(cmir_store *store, const char *where, char ***ids, size_t *n_ids,
                             cmir_error *err);
 cmir_status cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sentence),
                               void *ctx, uint64_t *n_problems, cmir_error *err);
+
+/* A copy of `from` and all it points to in one block: cmir_record_free() frees it.  Text of `from`
+ * may be NULL (copied as ""); its arrays may be NULL only where their count is 0. */
+cmir_status cmir_record_copy(const cmir_record *from, cmir_record **out, cmir_error *err);
 
 /* One volume's embeddings as they lie in the map.  Rows are the slices not marked as air, in
  * order, then those marked. */
@@ -68,7 +75,9 @@ typedef struct cmir_rows {
 } cmir_rows;
 
 /* A consistent view of the volumes that pass a filter, in order of id (bytewise).  The rows stay
- * valid until the snapshot is closed, whatever writers do meanwhile. */
+ * valid until the snapshot is closed, whatever writers do meanwhile.  Close it before the store.
+ * Slice numbers are checked to be < n_rows and ascending within the scored rows and within the
+ * others, so that they may index arrays. */
 typedef struct cmir_candidate {
     const char *volume_id;
     cmir_rows rows;

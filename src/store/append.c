@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* append.c: puts a record durably at the end of the last segment, without naming it.  Called by
+ * store.
+ *
+ * What lies behind the catalogue's tail belongs to nobody: an add that a crash or an error ended.
+ * Before it is cut off, a transaction of our own is committed, so that one whose commit failed
+ * half way cannot come back from SQLite's log and name it after all. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "store/store_internal.h"
+
+/* Length of a file; 0 where there is none. */
+static cmir_status
+file_nbytes(const char *path, uint64_t *nbytes, bool *there, cmir_error *err)
+{
+    struct stat info;
+
+    *nbytes = 0;
+    *there = stat(path, &info) == 0;
+    if (!*there)
+        return errno == ENOENT ? CMIR_OK : FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+    *nbytes = (uint64_t)info.st_size;
+    return CMIR_OK;
+}
+
+/* Cuts `path` to `nbytes`, or removes it where that is 0. */
+static cmir_status
+cut(const char *path, uint64_t nbytes, cmir_error *err)
+{
+    const int bad = nbytes == 0 ? unlink(path) : truncate(path, (off_t)nbytes);
+
+    if (bad != 0)
+        return FAIL(err, CMIR_EIO, "%s: cannot cut off an unfinished record: %s", path,
+                    strerror(errno));
+    return CMIR_OK;
+}
+
+static cmir_status
+settle_tail(cmir_store *store, uint32_t segment, uint64_t nbytes, cmir_error *err)
+{
+    uint64_t last_nbytes = 0, next_nbytes;
+    bool last_there = false, next_there;
+    cmir_status st;
+    char *last = cmir_segment_path(store->dir, segment),
+         *next = cmir_segment_path(store->dir, segment + 1);
+
+    if (last == NULL || next == NULL) {
+        st = FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
+        goto done;
+    }
+    if ((segment > 0 &&
+         (st = file_nbytes(last, &last_nbytes, &last_there, err)) != CMIR_OK) ||
+        (st = file_nbytes(next, &next_nbytes, &next_there, err)) != CMIR_OK)
+        goto done;
+    if (last_nbytes < nbytes) {
+        st = FAIL_AT(err, CMIR_ECORRUPT, last_nbytes,
+                     "%s: missing or cut short (%llu bytes, of which the catalogue names %llu)",
+                     last, (unsigned long long)last_nbytes, (unsigned long long)nbytes);
+        goto done;
+    }
+    if (last_nbytes > nbytes || next_there)
+        st = cmir_catalog_count_write(store->db, err);
+    if (st == CMIR_OK && last_nbytes > nbytes)
+        st = cut(last, nbytes, err);
+    if (st == CMIR_OK && next_there)
+        st = cut(next, 0, err);
+    store->tail_settled = st == CMIR_OK;
+done:
+    free(last);
+    free(next);
+    return st;
+}
+
+static cmir_status
+write_record(const char *path, bool fresh, uint64_t offset, const uint8_t *record,
+             uint64_t nbytes, cmir_error *err)
+{
+    const int fd = open(path, O_WRONLY | O_CLOEXEC | (fresh ? O_CREAT | O_TRUNC : 0), 0666);
+    cmir_status st;
+
+    if (fd < 0)
+        return FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+    st = cmir_file_write_at(fd, path, offset, record, (size_t)nbytes, err);
+    if (st == CMIR_OK && fdatasync(fd) != 0)
+        st = FAIL(err, CMIR_EIO, "%s: cannot sync: %s", path, strerror(errno));
+    close(fd);
+    return st;
+}
+
+static cmir_status
+sync_segments(const cmir_store *store, cmir_error *err)
+{
+    cmir_status st;
+    char *path = cmir_asprintf("%s/segments", store->dir);
+
+    if (path == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
+    st = cmir_dir_sync(path, err);
+    free(path);
+    return st;
+}
+
+cmir_status
+cmir_store_append(cmir_store *store, const uint8_t *record, cmir_place *place, cmir_error *err)
+{
+    uint32_t segment;
+    uint64_t end;
+    char *path;
+    cmir_status st = cmir_catalog_tail(store->db, &segment, &end, err);
+
+    if (st == CMIR_OK && !store->tail_settled)
+        st = settle_tail(store, segment, end, err);
+    if (st != CMIR_OK)
+        return st;
+    const bool fresh = segment == 0 || end > store->segment_limit ||
+                       place->claim.nbytes > store->segment_limit - end;
+    place->segment = fresh ? segment + 1 : segment;
+    place->offset = fresh ? 0 : end;
+    if ((path = cmir_segment_path(store->dir, place->segment)) == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
+    st = write_record(path, fresh, place->offset, record, place->claim.nbytes, err);
+    if (st == CMIR_OK && fresh)
+        st = sync_segments(store, err);
+    store->tail_settled = st == CMIR_OK;
+    free(path);
+    return st;
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* create.c: makes an archive, and the lock that one writer holds.  Called by engine and store.
+ *
+ * The one idea: catalog.sqlite appears by a rename, whole; a directory without it is no archive. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "store/store_internal.h"
+
+/* The process whose id the lock's file holds, if it is there; 0: not known. */
+static long
+holder_of(int fd)
+{
+    char text[32];
+    const ssize_t n = pread(fd, text, sizeof text - 1, 0);
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    const long pid = strtol(text, NULL, 10);
+    return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM) ? pid : 0;
+}
+
+static cmir_status
+refuse_busy(const char *dir, bool write, int fd, cmir_error *err)
+{
+    const long pid = holder_of(fd);
+    char holder[48] = "another process";
+
+    if (pid > 0)
+        (void)snprintf(holder, sizeof holder, "process %ld", pid);
+    if (!write)
+        return FAIL(err, CMIR_EBUSY,
+                    "%s: %s is writing to it, and without write permission there it can be read "
+                    "only when nobody writes",
+                    dir, holder);
+    return FAIL(err, CMIR_EBUSY, "%s: %s is using it; try again when it has ended", dir, holder);
+}
+
+cmir_status
+cmir_store_lock(const char *dir, bool write, int *fd, cmir_error *err)
+{
+    char pid[32];
+    char *path = cmir_asprintf("%s/lock", dir);
+
+    *fd = -1;
+    if (path == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
+    *fd = open(path, write ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDONLY | O_CLOEXEC, 0666);
+    free(path);
+    if (*fd < 0 && !write && errno == ENOENT)
+        return CMIR_OK; /* a copy without it: nobody has ever written here */
+    if (*fd < 0)
+        return FAIL(err, CMIR_EIO, "%s/lock: %s", dir, strerror(errno));
+    if (flock(*fd, (write ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
+        const cmir_status st = errno == EWOULDBLOCK
+                                   ? refuse_busy(dir, write, *fd, err)
+                                   : FAIL(err, CMIR_EIO, "%s/lock: cannot lock: %s", dir,
+                                          strerror(errno));
+        close(*fd);
+        *fd = -1;
+        return st;
+    }
+    if (write) { /* for the message above only: failing to write it does no harm */
+        const int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+        if (ftruncate(*fd, 0) == 0 && pwrite(*fd, pid, (size_t)n, 0) < 0)
+            errno = 0;
+    }
+    return CMIR_OK;
+}
+
+/* Whether `name` may lie in a directory in which an archive is made; `dir` is where. */
+static bool
+is_left_over(const char *dir, const char *name)
+{
+    char *path;
+    bool ok;
+
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lock") == 0 ||
+        strncmp(name, "catalog.new", 11) == 0)
+        return true;
+    if (strcmp(name, "segments") != 0 || (path = cmir_asprintf("%s/segments", dir)) == NULL)
+        return false;
+    ok = rmdir(path) == 0; /* only if it is empty */
+    free(path);
+    return ok;
+}
+
+static cmir_status
+check_empty(const char *dir, cmir_error *err)
+{
+    cmir_status st = CMIR_OK;
+    struct dirent *entry;
+    DIR *d = opendir(dir);
+
+    if (d == NULL)
+        return FAIL(err, errno == ENOTDIR ? CMIR_EEXIST : CMIR_EIO, "%s: %s", dir,
+                    errno == ENOTDIR ? "a file, where a new archive needs a folder"
+                                     : strerror(errno));
+    while (st == CMIR_OK && (entry = readdir(d)) != NULL)
+        if (strcmp(entry->d_name, "catalog.sqlite") == 0)
+            st = FAIL(err, CMIR_EEXIST, "%s: there is an archive already", dir);
+        else if (!is_left_over(dir, entry->d_name))
+            st = FAIL(err, CMIR_EEXIST, "%s: a new archive needs an empty folder; this holds %s",
+                      dir, entry->d_name);
+    closedir(d);
+    return st;
+}
+
+static void
+remove_file(const char *dir, const char *name)
+{
+    char *path = cmir_asprintf("%s/%s", dir, name);
+
+    if (path != NULL)
+        unlink(path);
+    free(path);
+}
+
+static void
+remove_left_over(const char *dir)
+{
+    static const char *const names[] = {"catalog.new", "catalog.new-wal", "catalog.new-shm",
+                                        "catalog.new-journal"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        remove_file(dir, names[i]);
+}
+
+static cmir_status
+sync_file(const char *path, cmir_error *err)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd) != 0) {
+        const cmir_status st = FAIL(err, CMIR_EIO, "%s: cannot sync: %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return st;
+    }
+    close(fd);
+    return CMIR_OK;
+}
+
+static cmir_status
+sync_parent(const char *dir, cmir_error *err)
+{
+    cmir_status st;
+    char *parent = cmir_strdup(dir);
+
+    if (parent == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
+    size_t n = strlen(parent);
+    while (n > 1 && parent[n - 1] == '/')
+        n--;
+    while (n > 0 && parent[n - 1] != '/')
+        n--;
+    parent[n] = '\0';
+    st = cmir_dir_sync(n == 0 ? "." : parent, err);
+    free(parent);
+    return st;
+}
+
+/* The files of an archive, in a directory that is empty but for what an earlier try left. */
+static cmir_status
+make_files(const char *dir, const cmir_binding *binding, cmir_error *err)
+{
+    cmir_status st;
+    char *segments = cmir_asprintf("%s/segments", dir), *fresh = cmir_asprintf("%s/catalog.new", dir),
+         *path = cmir_asprintf("%s/catalog.sqlite", dir);
+
+    if (segments == NULL || fresh == NULL || path == NULL) {
+        st = FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
+        goto done;
+    }
+    remove_left_over(dir);
+    if (mkdir(segments, 0777) != 0) {
+        st = FAIL(err, CMIR_EIO, "%s: %s", segments, strerror(errno));
+        goto done;
+    }
+    if ((st = cmir_catalog_create(fresh, binding, err)) != CMIR_OK ||
+        (st = sync_file(fresh, err)) != CMIR_OK)
+        goto done;
+    if (rename(fresh, path) != 0) {
+        st = FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+        goto done;
+    }
+    if ((st = cmir_dir_sync(dir, err)) == CMIR_OK)
+        st = sync_parent(dir, err);
+done:
+    if (st != CMIR_OK) {
+        remove_left_over(dir);
+        if (segments != NULL)
+            rmdir(segments);
+    }
+    free(segments);
+    free(fresh);
+    free(path);
+    return st;
+}
+
+static cmir_status
+check_binding(const cmir_binding *b, cmir_error *err)
+{
+    if (b->dim < 1 || b->dim > CMIR_MAX_DIM)
+        return FAIL(err, CMIR_EINVAL, "dimension %u of encoder %s is not in 1..%u",
+                    (unsigned)b->dim, b->encoder_name, CMIR_MAX_DIM);
+    if ((unsigned)b->plane > CMIR_SAGITTAL)
+        return FAIL(err, CMIR_EINVAL, "there is no plane %u", (unsigned)b->plane);
+    if (strlen(b->encoder_sha256) != 64 || strspn(b->encoder_sha256, "0123456789abcdef") != 64)
+        return FAIL(err, CMIR_EINVAL, "the sha256 of encoder %s is not 64 hex digits: %s",
+                    b->encoder_name, b->encoder_sha256);
+    return CMIR_OK;
+}
+
+cmir_status
+cmir_store_create(const char *dir, const cmir_binding *binding, cmir_error *err)
+{
+    int lock_fd = -1;
+    cmir_status st = check_binding(binding, err);
+
+    if (st != CMIR_OK)
+        return st;
+    const bool made = mkdir(dir, 0777) == 0;
+    if (!made && errno != EEXIST)
+        return FAIL(err, CMIR_EIO, "%s: cannot make the folder: %s", dir, strerror(errno));
+    if ((st = check_empty(dir, err)) == CMIR_OK &&
+        (st = cmir_store_lock(dir, true, &lock_fd, err)) == CMIR_OK) {
+        /* Again: another process may have made an archive before the lock was ours. */
+        if ((st = check_empty(dir, err)) == CMIR_OK && (st = make_files(dir, binding, err)) != CMIR_OK)
+            remove_file(dir, "lock");
+        close(lock_fd);
+    }
+    if (st != CMIR_OK && made)
+        rmdir(dir); /* stays if another process has put something there */
+    return st;
+}

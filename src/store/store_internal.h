@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store_internal.h: what the files of store share of an open archive. */
+#ifndef CMIR_STORE_STORE_INTERNAL_H
+#define CMIR_STORE_STORE_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/catalog.h"
+#include "store/db.h"
+#include "store/maps.h"
+#include "store/segment.h"
+#include "store/store.h"
+
+#define CMIR_SEGMENT_LIMIT ((uint64_t)1 << 30)
+
+struct cmir_store {
+    char *dir, *catalog_path;
+    cmir_access access;
+    cmir_db_mode read_mode; /* of the connections of snapshots */
+    cmir_db *db;
+    int lock_fd;            /* -1: none held */
+    cmir_binding binding;
+    char *binding_text;     /* what binding's strings point into */
+    uint8_t encoder_tag[CMIR_ENCODER_TAG_NBYTES];
+    cmir_maps maps;
+    uint64_t segment_limit; /* a record that would go beyond starts a new segment */
+    bool tail_settled;      /* nothing lies behind what the catalogue names */
+};
+
+/* Takes the lock of the archive, for one writer or for readers of an immutable catalogue.
+ * CMIR_EBUSY names the process that holds it. */
+cmir_status cmir_store_lock(const char *dir, bool write, int *fd, cmir_error *err);
+
+/* The rows of the record at `place`, in `map`. */
+cmir_status cmir_store_rows(const cmir_store *store, const char *volume_id,
+                            const cmir_place *place, const cmir_segment_map *map, cmir_rows *out,
+                            cmir_error *err);
+
+/* Makes sure that nothing lies behind what the catalogue names; then appends `record` durably, but
+ * without naming it.  Sets the segment and offset of `place`. */
+cmir_status cmir_store_append(cmir_store *store, const uint8_t *record, cmir_place *place,
+                              cmir_error *err);
+
+#endif
