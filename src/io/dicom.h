@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dicom.h: what the parts of the DICOM reader tell each other.
+ *
+ * dicom_dcmtk.cc is the only file that knows DCMTK: it turns a file into a cmir_dicom_file and
+ * decodes frames.  dicom_series.c orders the frames of a series in space; dicom.c makes a volume
+ * of them and loads its voxels; scan.c finds the files. */
+#ifndef CMIR_IO_DICOM_H
+#define CMIR_IO_DICOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmir/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A slice larger than this is refused: it bounds what a small file can make us allocate. */
+#define CMIR_DICOM_MAX_PIXELS ((uint64_t)1 << 24)
+/* A deflated data set larger than this is refused. */
+#define CMIR_DICOM_MAX_INFLATED_NBYTES ((uint64_t)256 << 20)
+
+/* Where one frame lies and how its stored values become real ones. */
+typedef struct cmir_dicom_frame {
+    double position[3];    /* LPS mm of the first voxel's centre */
+    double row[3], col[3]; /* directions of rising column and row index; unit vectors */
+    double row_spacing, col_spacing; /* mm between rows, between columns; 0: unknown */
+    double thickness;                /* mm; 1: unknown */
+    double slope, intercept;
+    bool has_position, has_orientation, has_rescale;
+    bool is_hu; /* the rescale's type is HU or not told */
+} cmir_dicom_frame;
+
+/* What is equal in all files of a series; strings owned, never NULL. */
+typedef struct cmir_dicom_text {
+    char *series_uid, *study_uid, *modality, *patient_id, *patient_sex, *study_date, *body_part,
+        *manufacturer, *description;
+    double patient_age; /* years; NAN unknown */
+} cmir_dicom_text;
+
+typedef enum cmir_dicom_syntax {
+    CMIR_DICOM_NATIVE,      /* 1.2, 1.2.1, 1.2.2, 1.2.1.99 */
+    CMIR_DICOM_JPEG,        /* .50 .51 .57 .70 */
+    CMIR_DICOM_JPEG_LS,     /* .80 .81 */
+    CMIR_DICOM_JPEG_2000,   /* .90 .91 */
+    CMIR_DICOM_RLE,         /* 1.2.5 */
+    CMIR_DICOM_UNSUPPORTED
+} cmir_dicom_syntax;
+
+/* One image file. */
+typedef struct cmir_dicom_file {
+    char *path, *sop_uid; /* owned; sop_uid "" unknown */
+    char syntax_uid[65];
+    cmir_dicom_syntax syntax;
+    uint32_t rows, cols, n_frames;
+    uint32_t bits_allocated, bits_stored, high_bit; /* allocated: 8, 16 or 32 */
+    bool is_signed, is_monochrome1, is_scout;
+    cmir_dicom_frame *frames; /* owned, [n_frames] */
+} cmir_dicom_file;
+
+void cmir_dicom_file_clear(cmir_dicom_file *file); /* a zeroed one is fine */
+void cmir_dicom_text_clear(cmir_dicom_text *text); /* a zeroed one is fine */
+
+/* What a file turned out to be. */
+typedef enum cmir_dicom_kind {
+    CMIR_DICOM_NONE,  /* not DICOM */
+    CMIR_DICOM_OTHER, /* DICOM, but nothing that can be part of a scan */
+    CMIR_DICOM_IMAGE
+} cmir_dicom_kind;
+
+/* Reads everything but the pixels of a regular file.  CMIR_OK only for an image that can be part
+ * of a volume (the caller then clears *file and *text); otherwise *kind tells what the file is,
+ * and err why it is of no use: CMIR_DICOM_IMAGE is then a broken or unsupported image. */
+cmir_status cmir_dicom_file_read(const char *path, cmir_dicom_file *file, cmir_dicom_text *text,
+                                 cmir_dicom_kind *kind, cmir_error *err);
+
+/* An image file open for decoding; one thread at a time. */
+typedef struct cmir_dicom_pixels cmir_dicom_pixels;
+cmir_status cmir_dicom_pixels_open(const cmir_dicom_file *file, cmir_dicom_pixels **out,
+                                   cmir_error *err);
+void cmir_dicom_pixels_close(cmir_dicom_pixels *pixels); /* NULL is fine */
+
+/* Decodes frame `frame` (0-based) into `buffer` of rows * cols * bits_allocated / 8 bytes, native
+ * endian, bits as stored: cmir_dicom_unpack() makes numbers of them. */
+cmir_status cmir_dicom_pixels_frame(cmir_dicom_pixels *pixels, uint32_t frame, void *buffer,
+                                    size_t nbytes, cmir_error *err);
+
+/* Cuts the stored bits (high_bit and below) out of every word and extends their sign. */
+void cmir_dicom_unpack(const cmir_dicom_file *file, void *buffer, size_t n);
+
+/* Headers of a JPEG or JPEG-LS stream, checked before a decoder sees it: sizes as the data set
+ * says, one component, a process that belongs to the transfer syntax.  *precision is 2 .. 16. */
+cmir_status cmir_dicom_check_jpeg(const cmir_dicom_file *file, const uint8_t *data, size_t nbytes,
+                                  uint32_t *precision, cmir_error *err);
+
+/* jpeg2000.c: decodes one component into rows * cols words of file->bits_allocated. */
+cmir_status cmir_jpeg2000_decode(const cmir_dicom_file *file, const uint8_t *data, size_t nbytes,
+                                 void *buffer, cmir_error *err);
+
+/* Raw deflate of the rest of a file from `offset` on; the caller frees *data. */
+cmir_status cmir_dicom_inflate(int fd, const char *path, uint64_t offset, char **data,
+                               size_t *nbytes, cmir_error *err);
+
+/* Years from PatientAge ("045Y", "018M", ...), or between two dates (YYYYMMDD); NAN unknown. */
+double cmir_dicom_age(const char *age, const char *birth_date, const char *study_date);
+
+/* Replaces what is not printable, or not UTF-8, by '?'. */
+void cmir_dicom_clean_text(char *text);
+
+/* The files of one SeriesInstanceUID. */
+typedef struct cmir_dicom_series {
+    cmir_dicom_text text;
+    cmir_dicom_file *files;
+    size_t n_files, files_cap;
+    uint64_t n_slices; /* frames that are no scouts */
+} cmir_dicom_series;
+
+void cmir_dicom_series_clear(cmir_dicom_series *series); /* a zeroed one is fine */
+
+/* One slice: a frame of a file. */
+typedef struct cmir_dicom_slice {
+    const cmir_dicom_file *file;
+    uint32_t frame;
+    double along; /* mm along the normal */
+} cmir_dicom_slice;
+
+struct cmir_volume;
+
+/* dicom_series.c: the slices of a series in order along their normal.  Fills the geometry of
+ * `volume` (dims, affine, slice_position) and its warnings; the caller frees *slices. */
+cmir_status cmir_dicom_order(const cmir_dicom_series *series, struct cmir_volume *volume,
+                             cmir_dicom_slice **slices, cmir_error *err);
+
+/* Are two frames equal, voxel by voxel? */
+cmir_status cmir_dicom_same_pixels(const cmir_dicom_slice *a, const cmir_dicom_slice *b,
+                                   bool *same, cmir_error *err);
+
+/* dicom.c: a volume of a series, voxels still to be loaded; it keeps nothing of `series`. */
+cmir_status cmir_dicom_open(const cmir_dicom_series *series, struct cmir_volume **out,
+                            cmir_error *err);
+
+/* The folder that holds all files of a series, absolute if they are; the caller frees it. */
+char *cmir_dicom_folder(const cmir_dicom_series *series);
+
+/* The end of a path, short enough to leave room for a reason in an error's sentence. */
+const char *cmir_shown_path(const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,963 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dicom_dcmtk.cc: DCMTK behind a C interface (dicom.h); called by scan.c and dicom.c.
+ *
+ * The one idea: DCMTK never reads a file by itself.  It gets its bytes from a Source, which ends
+ * parsing that takes too many reads or too deep a nesting, and decoders get one checked frame at a
+ * time in a data set that we wrote.  No exception leaves this file. */
+#include "dcmtk/config/osconfig.h"
+
+#include "dcmtk/dcmdata/dccodec.h"
+#include "dcmtk/dcmdata/dcdatset.h"
+#include "dcmtk/dcmdata/dcdeftag.h"
+#include "dcmtk/dcmdata/dcdicent.h"
+#include "dcmtk/dcmdata/dcdict.h"
+#include "dcmtk/dcmdata/dcelem.h"
+#include "dcmtk/dcmdata/dcerror.h"
+#include "dcmtk/dcmdata/dcfcache.h"
+#include "dcmtk/dcmdata/dcistrma.h"
+#include "dcmtk/dcmdata/dcmetinf.h"
+#include "dcmtk/dcmdata/dcpixel.h"
+#include "dcmtk/dcmdata/dcpixseq.h"
+#include "dcmtk/dcmdata/dcpxitem.h"
+#include "dcmtk/dcmdata/dcrledrg.h"
+#include "dcmtk/dcmdata/dcsequen.h"
+#include "dcmtk/dcmdata/dcspchrs.h"
+#include "dcmtk/dcmdata/dcuid.h"
+#include "dcmtk/dcmjpeg/djdecode.h"
+#include "dcmtk/dcmjpls/djdecode.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+extern "C" {
+#include "base/error.h"
+#include "base/memory.h"
+}
+#include "io/dicom.h"
+
+#include <cmir/volume.h>
+
+namespace {
+
+const Uint32 kMaxReadLength = 4096;      /* longer values stay in the file until asked for */
+const Uint32 kMaxTextLength = 16384;     /* longer ones are never asked for */
+const unsigned kMaxReads = 4u << 20;     /* of DCMTK, while it parses one file */
+const size_t kMaxStack = (size_t)192 << 10; /* bytes of stack for nested sequences */
+
+/* The bytes of a file, or of its inflated data set. */
+struct Bytes {
+    int fd = -1;
+    char *memory = nullptr;
+    offile_off_t size = 0;
+    ~Bytes()
+    {
+        if (fd >= 0)
+            close(fd);
+        free(memory);
+    }
+};
+typedef std::shared_ptr<Bytes> BytesPtr;
+
+class Source : public DcmProducer {
+public:
+    Source(const BytesPtr &bytes, offile_off_t at)
+        : bytes_(bytes), at_(at), stack_((const char *)__builtin_frame_address(0))
+    {
+    }
+    OFBool good() const override { return status_.good(); }
+    OFCondition status() const override { return status_; }
+    OFBool eos() override { return at_ >= bytes_->size || status_.bad(); }
+    offile_off_t avail() override { return status_.bad() ? 0 : bytes_->size - at_; }
+
+    offile_off_t read(void *buf, offile_off_t n) override
+    {
+        const char *here = (const char *)__builtin_frame_address(0);
+        const size_t depth = (size_t)(here > stack_ ? here - stack_ : stack_ - here);
+        if (++reads_ > kMaxReads || depth > kMaxStack)
+            status_ = EC_MaximumLengthViolated;
+        if (status_.bad() || n <= 0)
+            return 0;
+        n = std::min(n, bytes_->size - at_);
+        return copy((char *)buf, n) ? n : 0;
+    }
+    offile_off_t skip(offile_off_t n) override
+    {
+        if (status_.bad() || n <= 0)
+            return 0;
+        n = std::min(n, bytes_->size - at_);
+        at_ += n;
+        return n;
+    }
+    void putback(offile_off_t n) override
+    {
+        if (n > at_)
+            status_ = EC_PutbackFailed;
+        else
+            at_ -= n;
+    }
+    offile_off_t at() const { return at_; }
+    const BytesPtr &bytes() const { return bytes_; }
+
+private:
+    /* The next n bytes, small reads through a window of the file. */
+    bool copy(char *buf, offile_off_t n)
+    {
+        while (n > 0) {
+            const offile_off_t into = at_ - window_at_;
+            offile_off_t part = std::min(n, window_n_ - into);
+            if (bytes_->memory != nullptr) {
+                part = n;
+                memcpy(buf, bytes_->memory + at_, (size_t)n);
+            } else if (into >= 0 && part > 0) {
+                memcpy(buf, window_ + into, (size_t)part);
+            } else if (n >= (offile_off_t)sizeof window_) {
+                part = n;
+                if (!fill(buf, n, at_))
+                    return false;
+            } else {
+                part = 0;
+                window_at_ = at_;
+                window_n_ = std::min((offile_off_t)sizeof window_, bytes_->size - at_);
+                if (!fill(window_, window_n_, at_))
+                    return false;
+            }
+            buf += part;
+            at_ += part;
+            n -= part;
+        }
+        return true;
+    }
+    bool fill(char *buf, offile_off_t n, offile_off_t at)
+    {
+        while (n > 0) {
+            const ssize_t got = pread(bytes_->fd, buf, (size_t)n, (off_t)at);
+            if (got < 0 && errno == EINTR)
+                continue;
+            if (got <= 0) {
+                status_ = EC_InvalidStream;
+                return false;
+            }
+            buf += got;
+            at += got;
+            n -= got;
+        }
+        return true;
+    }
+
+    BytesPtr bytes_;
+    offile_off_t at_;
+    const char *stack_;
+    unsigned reads_ = 0;
+    OFCondition status_ = EC_Normal;
+    offile_off_t window_at_ = 0, window_n_ = 0;
+    char window_[8192];
+};
+
+class Stream : public DcmInputStream {
+public:
+    Stream(const BytesPtr &bytes, offile_off_t at)
+        : DcmInputStream(&source_), source_(bytes, at) /* only the pointer is stored */
+    {
+    }
+    DcmInputStreamFactory *newFactory() const override;
+
+private:
+    Source source_;
+};
+
+/* Where a value lies that was not read yet. */
+class Factory : public DcmInputStreamFactory {
+public:
+    Factory(const BytesPtr &bytes, offile_off_t at) : bytes_(bytes), at_(at) {}
+    DcmInputStream *create() const override { return new Stream(bytes_, at_); }
+    DcmInputStreamFactory *clone() const override { return new Factory(bytes_, at_); }
+    DcmInputStreamFactoryType ident() const override { return DFT_DcmInputFileStreamFactory; }
+
+private:
+    BytesPtr bytes_;
+    offile_off_t at_;
+};
+
+DcmInputStreamFactory *
+Stream::newFactory() const
+{
+    return new Factory(source_.bytes(), source_.at());
+}
+
+/* Attributes that we read, so that implicit VR can be understood without a dictionary file. */
+const struct {
+    Uint16 group, element;
+    DcmEVR vr;
+} kAttributes[] = {
+    {0x0008, 0x0005, EVR_CS}, {0x0008, 0x0008, EVR_CS}, {0x0008, 0x0016, EVR_UI},
+    {0x0008, 0x0018, EVR_UI}, {0x0008, 0x0020, EVR_DA}, {0x0008, 0x0060, EVR_CS},
+    {0x0008, 0x0070, EVR_LO}, {0x0008, 0x103E, EVR_LO}, {0x0010, 0x0020, EVR_LO},
+    {0x0010, 0x0030, EVR_DA}, {0x0010, 0x0040, EVR_CS}, {0x0010, 0x1010, EVR_AS},
+    {0x0018, 0x0015, EVR_CS}, {0x0018, 0x0050, EVR_DS}, {0x0020, 0x000D, EVR_UI},
+    {0x0020, 0x000E, EVR_UI}, {0x0020, 0x0032, EVR_DS}, {0x0020, 0x0037, EVR_DS},
+    {0x0020, 0x9113, EVR_SQ}, {0x0020, 0x9116, EVR_SQ}, {0x0028, 0x0002, EVR_US},
+    {0x0028, 0x0004, EVR_CS}, {0x0028, 0x0008, EVR_IS}, {0x0028, 0x0010, EVR_US},
+    {0x0028, 0x0011, EVR_US}, {0x0028, 0x0030, EVR_DS}, {0x0028, 0x0100, EVR_US},
+    {0x0028, 0x0101, EVR_US}, {0x0028, 0x0102, EVR_US}, {0x0028, 0x0103, EVR_US},
+    {0x0028, 0x1052, EVR_DS}, {0x0028, 0x1053, EVR_DS}, {0x0028, 0x1054, EVR_LO},
+    {0x0028, 0x3000, EVR_SQ}, {0x0028, 0x9110, EVR_SQ}, {0x0028, 0x9145, EVR_SQ},
+    {0x5200, 0x9229, EVR_SQ}, {0x5200, 0x9230, EVR_SQ}, {0x7FE0, 0x0010, EVR_ox},
+    {0x7FE0, 0x0008, EVR_OF}, {0x7FE0, 0x0009, EVR_OD},
+};
+
+/* Logging off, decoders registered, dictionary complete: once per process. */
+void
+set_up()
+{
+    static std::once_flag once;
+
+    std::call_once(once, [] {
+        OFLog::configure(OFLogger::OFF_LOG_LEVEL);
+        DJDecoderRegistration::registerCodecs();
+        DJLSDecoderRegistration::registerCodecs();
+        DcmRLEDecoderRegistration::registerCodecs();
+        DcmDataDictionary &dictionary = dcmDataDict.wrlock();
+        for (const auto &a : kAttributes)
+            if (dictionary.findEntry(DcmTagKey(a.group, a.element), nullptr) == nullptr)
+                dictionary.addEntry(new DcmDictEntry(a.group, a.element, DcmVR(a.vr), "cmir", 1,
+                                                     DcmVariableVM, nullptr, OFTrue, nullptr));
+        dcmDataDict.wrunlock();
+    });
+}
+
+/* A parsed file; values longer than kMaxReadLength are still in `bytes`. */
+struct Parsed {
+    BytesPtr bytes = std::make_shared<Bytes>();
+    DcmMetaInfo meta;
+    DcmDataset dataset;
+    E_TransferSyntax syntax = EXS_Unknown;
+    std::string syntax_uid;
+    bool syntax_known = true;
+};
+
+/* One value of an element as text; false if absent, empty, or of a kind that has no text. */
+bool
+get(DcmItem &item, const DcmTagKey &key, std::string &out, unsigned long index = 0)
+{
+    DcmElement *element = nullptr;
+    OFString value;
+
+    if (item.findAndGetElement(key, element).bad() || element == nullptr ||
+        !element->isLeaf() || element->ident() == EVR_PixelData ||
+        element->getLength() > kMaxTextLength || element->getOFString(value, index).bad() ||
+        value.empty())
+        return false;
+    out.assign(value.c_str(), value.length());
+    return true;
+}
+
+bool
+get_number(DcmItem &item, const DcmTagKey &key, double &out, unsigned long index = 0)
+{
+    std::string text;
+    OFBool ok = OFFalse;
+
+    if (!get(item, key, text, index))
+        return false;
+    const double value = OFStandard::atof(text.c_str(), &ok);
+    if (!ok || !std::isfinite(value))
+        return false;
+    out = value;
+    return true;
+}
+
+/* A whole number of 0 .. 2^31-1. */
+bool
+get_count(DcmItem &item, const DcmTagKey &key, uint32_t &out)
+{
+    double value;
+
+    if (!get_number(item, key, value) || value < 0 || value > INT32_MAX ||
+        value != std::floor(value))
+        return false;
+    out = (uint32_t)value;
+    return true;
+}
+
+/* All of `n` numbers, or none. */
+bool
+get_numbers(DcmItem &item, const DcmTagKey &key, double *out, unsigned n)
+{
+    double values[6];
+
+    for (unsigned i = 0; i < n; i++)
+        if (!get_number(item, key, values[i], i))
+            return false;
+    std::copy(values, values + n, out);
+    return true;
+}
+
+DcmSequenceOfItems *
+get_sequence(DcmItem &item, const DcmTagKey &key)
+{
+    DcmElement *element = nullptr;
+
+    if (item.findAndGetElement(key, element).bad() || element == nullptr ||
+        element->ident() != EVR_SQ)
+        return nullptr;
+    return static_cast<DcmSequenceOfItems *>(element);
+}
+
+DcmItem *
+first_item(DcmItem &item, const DcmTagKey &key)
+{
+    DcmSequenceOfItems *sequence = get_sequence(item, key);
+
+    return sequence == nullptr || sequence->card() == 0 ? nullptr : sequence->getItem(0);
+}
+
+/* Text of any character set as printable UTF-8, without padding. */
+char *
+get_text(DcmItem &item, const DcmTagKey &key)
+{
+    std::string text;
+
+    if (!get(item, key, text))
+        return cmir_strdup("");
+    const bool ascii = std::all_of(text.begin(), text.end(),
+                                   [](char c) { return (unsigned char)c < 0x80 && c != 0x1B; });
+    if (!ascii) {
+        DcmSpecificCharacterSet charset;
+        OFString utf8;
+        if (charset.selectCharacterSet(item).good() &&
+            charset.convertString(OFString(text.c_str()), utf8).good())
+            text.assign(utf8.c_str(), utf8.length());
+    }
+    while (!text.empty() && text.back() == ' ')
+        text.pop_back();
+    char *copy = cmir_strdup(text.c_str());
+    if (copy != nullptr)
+        cmir_dicom_clean_text(copy);
+    return copy;
+}
+
+std::string
+get_uid(DcmItem &item, const DcmTagKey &key)
+{
+    std::string uid;
+
+    (void)get(item, key, uid);
+    while (!uid.empty() && (uid.back() == ' ' || uid.back() == '\0'))
+        uid.pop_back();
+    return uid;
+}
+
+cmir_status
+open_bytes(const char *path, Bytes &bytes, cmir_error *err)
+{
+    struct stat st;
+
+    bytes.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (bytes.fd < 0 || fstat(bytes.fd, &st) != 0)
+        return FAIL(err, errno == ENOENT ? CMIR_ENOTFOUND : CMIR_EIO, "%s: %s",
+                    cmir_shown_path(path), strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return FAIL(err, CMIR_EINVAL, "%s: not a regular file", cmir_shown_path(path));
+    bytes.size = st.st_size;
+    return CMIR_OK;
+}
+
+cmir_status
+parse(const char *path, Parsed &p, cmir_error *err)
+{
+    cmir_status st = open_bytes(path, *p.bytes, err);
+    if (st != CMIR_OK)
+        return st;
+    std::unique_ptr<Stream> stream(new Stream(p.bytes, 0));
+    p.meta.transferInit();
+    OFCondition cond = p.meta.read(*stream, EXS_Unknown, EGL_noChange, kMaxReadLength);
+    p.meta.transferEnd();
+    p.syntax_uid = get_uid(p.meta, DCM_TransferSyntaxUID);
+    p.syntax = DcmXfer(p.syntax_uid.c_str()).getXfer();
+    p.syntax_known = p.syntax != EXS_Unknown || p.syntax_uid.empty();
+    if (cond.good() && p.syntax == EXS_DeflatedLittleEndianExplicit) {
+        size_t n;
+        char *memory;
+        st = cmir_dicom_inflate(p.bytes->fd, path, (uint64_t)stream->tell(), &memory, &n, err);
+        if (st != CMIR_OK)
+            return st;
+        p.bytes = std::make_shared<Bytes>();
+        p.bytes->memory = memory;
+        p.bytes->size = (offile_off_t)n;
+        p.syntax = EXS_LittleEndianExplicit;
+        stream.reset(new Stream(p.bytes, 0));
+    }
+    if (cond.good()) {
+        p.dataset.transferInit();
+        cond = p.dataset.read(*stream, p.syntax, EGL_noChange, kMaxReadLength);
+        p.dataset.transferEnd();
+        if (p.syntax_uid.empty()) {
+            p.syntax = p.dataset.getOriginalXfer();
+            p.syntax_uid = DcmXfer(p.syntax).getXferID();
+        }
+    }
+    if (cond == EC_MaximumLengthViolated)
+        return FAIL(err, CMIR_ELIMIT, "%s: too many or too deeply nested elements",
+                    cmir_shown_path(path));
+    if (cond == EC_StreamNotifyClient)
+        return FAIL_AT(err, CMIR_ECORRUPT, (uint64_t)stream->tell(),
+                       "%s: the file is cut short", cmir_shown_path(path));
+    if (cond.bad())
+        return FAIL_AT(err, CMIR_ECORRUPT, (uint64_t)stream->tell(),
+                       "%s: broken DICOM structure (%s)", cmir_shown_path(path), cond.text());
+    return CMIR_OK;
+}
+
+cmir_dicom_syntax
+syntax_of(E_TransferSyntax syntax)
+{
+    switch (syntax) {
+    case EXS_LittleEndianImplicit:
+    case EXS_LittleEndianExplicit:
+    case EXS_BigEndianExplicit:
+        return CMIR_DICOM_NATIVE;
+    case EXS_JPEGProcess1:
+    case EXS_JPEGProcess2_4:
+    case EXS_JPEGProcess14:
+    case EXS_JPEGProcess14SV1:
+        return CMIR_DICOM_JPEG;
+    case EXS_JPEGLSLossless:
+    case EXS_JPEGLSLossy:
+        return CMIR_DICOM_JPEG_LS;
+    case EXS_JPEG2000LosslessOnly:
+    case EXS_JPEG2000:
+        return CMIR_DICOM_JPEG_2000;
+    case EXS_RLELossless:
+        return CMIR_DICOM_RLE;
+    default:
+        return CMIR_DICOM_UNSUPPORTED;
+    }
+}
+
+/* What a data set, or one item of functional groups, says about a frame's place and values. */
+void
+read_place(DcmItem &item, cmir_dicom_frame &f)
+{
+    double v[6];
+
+    if (get_numbers(item, DCM_ImagePositionPatient, f.position, 3))
+        f.has_position = true;
+    if (get_numbers(item, DCM_ImageOrientationPatient, v, 6)) {
+        std::copy(v, v + 3, f.row);
+        std::copy(v + 3, v + 6, f.col);
+        f.has_orientation = true;
+    }
+    if (get_numbers(item, DCM_PixelSpacing, v, 2)) {
+        f.row_spacing = v[0];
+        f.col_spacing = v[1];
+    }
+    if (get_numbers(item, DCM_SliceThickness, v, 1) && v[0] > 0)
+        f.thickness = v[0];
+    if (get_numbers(item, DCM_RescaleSlope, v, 1) &&
+        get_numbers(item, DCM_RescaleIntercept, v + 1, 1)) {
+        f.slope = v[0];
+        f.intercept = v[1];
+        f.has_rescale = true;
+        std::string type;
+        f.is_hu = !get(item, DCM_RescaleType, type) || type == "HU" || type == "US";
+    }
+}
+
+void
+read_groups(DcmItem *groups, cmir_dicom_frame &f)
+{
+    static const DcmTagKey kGroups[] = {DCM_PlanePositionSequence, DCM_PlaneOrientationSequence,
+                                        DCM_PixelMeasuresSequence,
+                                        DCM_PixelValueTransformationSequence};
+
+    for (const DcmTagKey &key : kGroups) {
+        DcmItem *item = groups == nullptr ? nullptr : first_item(*groups, key);
+        if (item != nullptr)
+            read_place(*item, f);
+    }
+}
+
+cmir_status
+read_frames(DcmDataset &d, cmir_dicom_file &file, cmir_error *err)
+{
+    cmir_dicom_frame common = {};
+    DcmSequenceOfItems *per_frame = get_sequence(d, DCM_PerFrameFunctionalGroupsSequence);
+
+    common.slope = common.thickness = 1;
+    read_place(d, common);
+    read_groups(first_item(d, DCM_SharedFunctionalGroupsSequence), common);
+    if (file.n_frames > 1 && per_frame == nullptr)
+        common.has_position = false; /* one position cannot be that of all */
+    if (per_frame != nullptr && per_frame->card() != file.n_frames)
+        return FAIL(err, CMIR_ECORRUPT, "%s: %lu functional groups for %u frames",
+                    cmir_shown_path(file.path), per_frame->card(), file.n_frames);
+    file.frames = (cmir_dicom_frame *)cmir_alloc_zeroed(file.n_frames, sizeof *file.frames);
+    if (file.frames == nullptr)
+        return FAIL(err, CMIR_ENOMEM, "no memory for %u frames", file.n_frames);
+    DcmObject *item = nullptr;
+    for (uint32_t i = 0; i < file.n_frames; i++) {
+        cmir_dicom_frame &f = file.frames[i] = common;
+        if (per_frame != nullptr) {
+            item = per_frame->nextInContainer(item);
+            read_groups(static_cast<DcmItem *>(item), f);
+        }
+        if (f.slope == 0)
+            return FAIL(err, CMIR_ECORRUPT, "%s: RescaleSlope is 0", cmir_shown_path(file.path));
+    }
+    return CMIR_OK;
+}
+
+/* True, with the reason in err, for objects that are never part of a scan. */
+bool
+is_other(Parsed &p, cmir_error *err, const char *path)
+{
+    static const char *const kModalities[] = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD",
+                                              "PR",  "KO",     "SR",       "REG",    "FID",
+                                              "DOC", "RWV",    "AU",       "ECG",    "PLAN"};
+    const std::string sop_class = get_uid(p.dataset, DCM_SOPClassUID);
+    const char *shown = cmir_shown_path(path);
+    std::string modality, photometric;
+    uint32_t n;
+
+    if (get_uid(p.meta, DCM_MediaStorageSOPClassUID) == UID_MediaStorageDirectoryStorage ||
+        p.dataset.tagExists(DCM_DirectoryRecordSequence))
+        return FAIL(err, CMIR_EUNSUPPORTED, "%s: a DICOMDIR, not an image", shown) != CMIR_OK;
+    (void)get(p.dataset, DCM_Modality, modality);
+    for (const char *other : kModalities)
+        if (modality == other)
+            return FAIL(err, CMIR_EUNSUPPORTED, "%s: %s, not a scan", shown, other) != CMIR_OK;
+    if (!p.dataset.tagExists(DCM_PixelData) && !p.dataset.tagExists(DCM_Rows))
+        return FAIL(err, CMIR_EUNSUPPORTED, "%s: no image (SOP class %s)", shown,
+                    sop_class.empty() ? "unknown" : sop_class.c_str()) != CMIR_OK;
+    if (get(p.dataset, DCM_PhotometricInterpretation, photometric) &&
+        get_count(p.dataset, DCM_SamplesPerPixel, n) &&
+        (n == 3 || (n == 1 && photometric == "PALETTE COLOR")))
+        return FAIL(err, CMIR_EUNSUPPORTED, "%s: a colour image (%s), not a scan", shown,
+                    photometric.c_str()) != CMIR_OK;
+    return false;
+}
+
+cmir_status
+read_pixel_format(DcmDataset &d, cmir_dicom_file &file, cmir_error *err)
+{
+    const char *shown = cmir_shown_path(file.path);
+    std::string photometric, image_type;
+    uint32_t samples = 1, representation = 0, n;
+
+    if (!d.tagExists(DCM_PixelData))
+        return FAIL(err, d.tagExists(DCM_FloatPixelData) || d.tagExists(DCM_DoubleFloatPixelData)
+                             ? CMIR_EUNSUPPORTED : CMIR_ECORRUPT, "%s: no PixelData", shown);
+    if (!get_count(d, DCM_Rows, file.rows) || !get_count(d, DCM_Columns, file.cols) ||
+        file.rows == 0 || file.cols == 0)
+        return FAIL(err, CMIR_ECORRUPT, "%s: no valid Rows and Columns", shown);
+    if (file.rows > CMIR_MAX_SIDE || file.cols > CMIR_MAX_SIDE ||
+        (uint64_t)file.rows * file.cols > CMIR_DICOM_MAX_PIXELS)
+        return FAIL(err, CMIR_ELIMIT, "%s: a slice of %u x %u pixels is too large", shown,
+                    file.rows, file.cols);
+    (void)get_count(d, DCM_SamplesPerPixel, samples);
+    (void)get_count(d, DCM_PixelRepresentation, representation);
+    (void)get(d, DCM_PhotometricInterpretation, photometric);
+    if (samples != 1 || (photometric != "MONOCHROME1" && photometric != "MONOCHROME2"))
+        return FAIL(err, CMIR_EUNSUPPORTED, "%s: PhotometricInterpretation '%.16s' with %u "
+                    "samples per pixel is not supported", shown, photometric.c_str(), samples);
+    if (!get_count(d, DCM_BitsAllocated, file.bits_allocated) ||
+        (file.bits_allocated != 8 && file.bits_allocated != 16 && file.bits_allocated != 32))
+        return FAIL(err, CMIR_EUNSUPPORTED, "%s: BitsAllocated is not 8, 16 or 32", shown);
+    if (!get_count(d, DCM_BitsStored, file.bits_stored))
+        file.bits_stored = file.bits_allocated;
+    if (!get_count(d, DCM_HighBit, file.high_bit))
+        file.high_bit = file.bits_stored - 1;
+    if (file.bits_stored == 0 || file.high_bit >= file.bits_allocated ||
+        file.high_bit + 1 < file.bits_stored || representation > 1)
+        return FAIL(err, CMIR_ECORRUPT, "%s: BitsAllocated %u, BitsStored %u, HighBit %u and "
+                    "PixelRepresentation %u contradict each other", shown, file.bits_allocated,
+                    file.bits_stored, file.high_bit, representation);
+    file.n_frames = 1;
+    if (get_count(d, DCM_NumberOfFrames, n) && n > 1)
+        file.n_frames = n;
+    if (file.n_frames > CMIR_MAX_SLICES)
+        return FAIL(err, CMIR_ELIMIT, "%s: %u frames are too many", shown, file.n_frames);
+    if (d.tagExists(DCM_ModalityLUTSequence))
+        return FAIL(err, CMIR_EUNSUPPORTED, "%s: a ModalityLUTSequence is not supported", shown);
+    file.is_signed = representation == 1;
+    file.is_monochrome1 = photometric == "MONOCHROME1";
+    for (unsigned long i = 0; i < 8 && get(d, DCM_ImageType, image_type, i); i++)
+        if (image_type == "LOCALIZER")
+            file.is_scout = true;
+    return CMIR_OK;
+}
+
+/* The compressed frames of a file: frame i is n[i] fragments from first[i] on. */
+struct Fragments {
+    std::vector<DcmPixelItem *> item; /* without the offset table */
+    std::vector<uint32_t> first, n;
+};
+
+cmir_status
+find_fragments(const cmir_dicom_file &file, DcmPixelSequence &sequence, Fragments &out,
+               cmir_error *err)
+{
+    const char *shown = cmir_shown_path(file.path);
+    std::vector<uint64_t> offset(1, 0);
+    DcmPixelItem *table = nullptr;
+    Uint8 *bytes = nullptr;
+
+    for (DcmObject *o = sequence.nextInContainer(nullptr); o; o = sequence.nextInContainer(o)) {
+        DcmPixelItem *item = static_cast<DcmPixelItem *>(o);
+        if (table == nullptr) {
+            table = item;
+            continue;
+        }
+        out.item.push_back(item);
+        offset.push_back(offset.back() + 8 + item->getLength());
+    }
+    const uint32_t n_items = (uint32_t)out.item.size();
+    if (n_items < file.n_frames)
+        return FAIL(err, CMIR_ECORRUPT, "%s: %u compressed fragments for %u frames", shown,
+                    n_items, file.n_frames);
+    if (file.n_frames == 1 || n_items == file.n_frames) {
+        for (uint32_t i = 0; i < file.n_frames; i++) {
+            out.first.push_back(i);
+            out.n.push_back(file.n_frames == 1 ? n_items : 1);
+        }
+        return CMIR_OK;
+    }
+    if (table->getLength() != 4 * file.n_frames || table->getUint8Array(bytes).bad() ||
+        bytes == nullptr)
+        return FAIL(err, CMIR_ECORRUPT, "%s: %u fragments for %u frames without an offset table",
+                    shown, n_items, file.n_frames);
+    for (uint32_t i = 0, at = 0; i < file.n_frames; i++) {
+        const Uint8 *b = bytes + 4 * (size_t)i;
+        const uint64_t want = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 |
+                              (uint32_t)b[3] << 24;
+        while (at < n_items && offset[at] < want)
+            at++;
+        if (at == n_items || offset[at] != want || (i > 0 && out.first.back() >= at))
+            return FAIL(err, CMIR_ECORRUPT, "%s: the offset table does not point at frame %u",
+                        shown, i);
+        out.first.push_back(at);
+        if (i > 0)
+            out.n.push_back(at - out.first[i - 1]);
+    }
+    out.n.push_back(n_items - out.first.back());
+    return CMIR_OK;
+}
+
+/* The pixel data of an image, checked against its header. */
+cmir_status
+find_pixels(Parsed &p, const cmir_dicom_file &file, DcmPixelData **out, Fragments &fragments,
+            cmir_error *err)
+{
+    const char *shown = cmir_shown_path(file.path);
+    const uint64_t frame_nbytes = (uint64_t)file.rows * file.cols * (file.bits_allocated / 8);
+    DcmElement *element = nullptr;
+    DcmPixelSequence *sequence = nullptr;
+    uint64_t nbytes = 0;
+
+    if (p.dataset.findAndGetElement(DCM_PixelData, element).bad() || element == nullptr ||
+        element->ident() != EVR_PixelData)
+        return FAIL(err, CMIR_ECORRUPT, "%s: PixelData is no pixel data", shown);
+    DcmPixelData *pixels = static_cast<DcmPixelData *>(element);
+    if (pixels->getEncapsulatedRepresentation(p.syntax, nullptr, sequence).bad())
+        sequence = nullptr;
+    if ((sequence != nullptr) != (file.syntax != CMIR_DICOM_NATIVE))
+        return FAIL(err, CMIR_ECORRUPT, "%s: PixelData is %scompressed, transfer syntax %s is not",
+                    shown, sequence != nullptr ? "" : "not ", file.syntax_uid);
+    if (sequence == nullptr) {
+        nbytes = pixels->getLength(p.syntax);
+        if (nbytes < frame_nbytes * file.n_frames)
+            return FAIL(err, CMIR_ECORRUPT, "%s: PixelData is cut short: %llu bytes instead of "
+                        "%llu", shown, (unsigned long long)nbytes,
+                        (unsigned long long)(frame_nbytes * file.n_frames));
+    } else {
+        const cmir_status st = find_fragments(file, *sequence, fragments, err);
+        if (st != CMIR_OK)
+            return st;
+        for (DcmPixelItem *item : fragments.item)
+            nbytes += item->getLength();
+        if (frame_nbytes * file.n_frames > ((uint64_t)64 << 20) &&
+            nbytes < frame_nbytes * file.n_frames / 2000)
+            return FAIL(err, CMIR_ECORRUPT, "%s: %llu compressed bytes cannot hold %u frames of "
+                        "%u x %u", shown, (unsigned long long)nbytes, file.n_frames, file.rows,
+                        file.cols);
+    }
+    *out = pixels;
+    return CMIR_OK;
+}
+
+cmir_status
+read_text(Parsed &p, cmir_dicom_text &text, cmir_error *err)
+{
+    DcmDataset &d = p.dataset;
+    std::string age, birth;
+
+    text.series_uid = get_text(d, DCM_SeriesInstanceUID);
+    text.study_uid = get_text(d, DCM_StudyInstanceUID);
+    text.modality = get_text(d, DCM_Modality);
+    text.patient_id = get_text(d, DCM_PatientID);
+    text.patient_sex = get_text(d, DCM_PatientSex);
+    text.study_date = get_text(d, DCM_StudyDate);
+    text.body_part = get_text(d, DCM_BodyPartExamined);
+    text.manufacturer = get_text(d, DCM_Manufacturer);
+    text.description = get_text(d, DCM_SeriesDescription);
+    if (!text.series_uid || !text.study_uid || !text.modality || !text.patient_id ||
+        !text.patient_sex || !text.study_date || !text.body_part || !text.manufacturer ||
+        !text.description)
+        return FAIL(err, CMIR_ENOMEM, "no memory for a DICOM header");
+    (void)get(d, DCM_PatientAge, age);
+    (void)get(d, DCM_PatientBirthDate, birth);
+    text.patient_age = cmir_dicom_age(age.c_str(), birth.c_str(), text.study_date);
+    return CMIR_OK;
+}
+
+cmir_status
+read_image(Parsed &p, cmir_dicom_file &file, cmir_dicom_text &text, cmir_error *err)
+{
+    DcmPixelData *pixels;
+    Fragments fragments;
+    cmir_status st = read_text(p, text, err);
+
+    if (st != CMIR_OK)
+        return st;
+    (void)snprintf(file.syntax_uid, sizeof file.syntax_uid, "%s", p.syntax_uid.c_str());
+    file.syntax = p.syntax_known ? syntax_of(p.syntax) : CMIR_DICOM_UNSUPPORTED;
+    file.sop_uid = get_text(p.dataset, DCM_SOPInstanceUID);
+    if (file.sop_uid != nullptr && file.sop_uid[0] == '\0') {
+        free(file.sop_uid);
+        file.sop_uid = get_text(p.meta, DCM_MediaStorageSOPInstanceUID);
+    }
+    if (file.sop_uid == nullptr)
+        return FAIL(err, CMIR_ENOMEM, "no memory for a DICOM header");
+    st = read_pixel_format(p.dataset, file, err);
+    if (st == CMIR_OK && file.syntax != CMIR_DICOM_UNSUPPORTED)
+        st = find_pixels(p, file, &pixels, fragments, err);
+    return st == CMIR_OK ? read_frames(p.dataset, file, err) : st;
+}
+
+/* Group 0002 or 0008 first, as in a data set without preamble. */
+bool
+looks_like_data_set(const unsigned char *b)
+{
+    const bool little = (b[0] == 0x02 || b[0] == 0x08) && b[1] == 0;
+    const bool big = b[0] == 0 && (b[1] == 0x02 || b[1] == 0x08);
+    const bool is_explicit = b[4] >= 'A' && b[4] <= 'Z' && b[5] >= 'A' && b[5] <= 'Z';
+    const bool is_implicit = b[6] == 0 && b[7] == 0;
+
+    return (little && (is_explicit || is_implicit)) || (big && is_explicit);
+}
+
+cmir_status
+file_read(const char *path, cmir_dicom_file &file, cmir_dicom_text &text, cmir_dicom_kind &kind,
+          cmir_error *err)
+{
+    unsigned char head[132] = {0};
+    cmir_status st;
+    Bytes bytes;
+
+    kind = CMIR_DICOM_NONE;
+    if ((st = open_bytes(path, bytes, err)) != CMIR_OK)
+        return st;
+    if (pread(bytes.fd, head, sizeof head, 0) < 0) {
+        kind = CMIR_DICOM_IMAGE;
+        return FAIL(err, CMIR_EIO, "%s: %s", cmir_shown_path(path), strerror(errno));
+    }
+    const bool preamble = memcmp(head + 128, "DICM", 4) == 0;
+    if (!preamble && !looks_like_data_set(head))
+        return FAIL(err, CMIR_EUNSUPPORTED, "%s: neither DICOM nor NIfTI", cmir_shown_path(path));
+    set_up();
+    Parsed p;
+    if (preamble)
+        kind = CMIR_DICOM_IMAGE;
+    if ((st = parse(path, p, err)) != CMIR_OK)
+        return st;
+    kind = CMIR_DICOM_OTHER;
+    if (is_other(p, err, path))
+        return CMIR_EUNSUPPORTED;
+    kind = CMIR_DICOM_IMAGE;
+    file.path = cmir_strdup(path);
+    if (file.path == nullptr)
+        return FAIL(err, CMIR_ENOMEM, "no memory for a path");
+    return read_image(p, file, text, err);
+}
+
+} // namespace
+
+extern "C" cmir_status
+cmir_dicom_file_read(const char *path, cmir_dicom_file *file, cmir_dicom_text *text,
+                     cmir_dicom_kind *kind, cmir_error *err)
+{
+    cmir_status st;
+
+    memset(file, 0, sizeof *file);
+    memset(text, 0, sizeof *text);
+    try {
+        st = file_read(path, *file, *text, *kind, err);
+    } catch (...) {
+        st = FAIL(err, CMIR_ENOMEM, "%s: no memory to read it", cmir_shown_path(path));
+    }
+    if (st != CMIR_OK) {
+        cmir_dicom_file_clear(file);
+        cmir_dicom_text_clear(text);
+    }
+    return st;
+}
+
+struct cmir_dicom_pixels {
+    cmir_dicom_file file; /* path borrowed; frames and sop_uid unused */
+    Parsed parsed;
+    DcmPixelData *element;
+    DcmFileCache cache;
+    Fragments fragments;
+    DcmDataset description; /* what a decoder has to know */
+    std::vector<uint8_t> scratch;
+};
+
+namespace {
+
+/* The compressed bytes of one frame. */
+cmir_status
+frame_bytes(cmir_dicom_pixels &p, uint32_t frame, std::vector<uint8_t> &out, cmir_error *err)
+{
+    const uint64_t limit =
+        (uint64_t)p.file.rows * p.file.cols * (p.file.bits_allocated / 8) * 4 + (1 << 20);
+
+    for (uint32_t i = 0; i < p.fragments.n[frame]; i++) {
+        DcmPixelItem *item = p.fragments.item[p.fragments.first[frame] + i];
+        const size_t n = item->getLength();
+        Uint8 *bytes = nullptr;
+        if (out.size() + n > limit)
+            return FAIL(err, CMIR_ECORRUPT, "%s: frame %u has far too many compressed bytes",
+                        cmir_shown_path(p.file.path), frame);
+        if (n == 0)
+            continue;
+        if (item->getUint8Array(bytes).bad() || bytes == nullptr)
+            return FAIL(err, CMIR_ECORRUPT, "%s: frame %u cannot be read",
+                        cmir_shown_path(p.file.path), frame);
+        out.insert(out.end(), bytes, bytes + n);
+        (void)item->compact();
+    }
+    return CMIR_OK;
+}
+
+/* One frame through a codec of DCMTK; bits: 8 or 16 or 32, what the codec is to write. */
+cmir_status
+decode(cmir_dicom_pixels &p, uint32_t frame, const std::vector<uint8_t> &bytes, uint32_t bits,
+       cmir_error *err)
+{
+    DcmPixelSequence sequence(DcmTag(DCM_PixelData, EVR_OB));
+    Uint32 start = 0;
+    OFString colours;
+
+    DcmDataset &d = p.description;
+    const Uint16 stored = (Uint16)std::min(bits, p.file.bits_stored);
+    (void)d.putAndInsertUint16(DCM_SamplesPerPixel, 1);
+    (void)d.putAndInsertString(DCM_PhotometricInterpretation, "MONOCHROME2");
+    (void)d.putAndInsertUint16(DCM_Rows, (Uint16)p.file.rows);
+    (void)d.putAndInsertUint16(DCM_Columns, (Uint16)p.file.cols);
+    (void)d.putAndInsertUint16(DCM_BitsAllocated, (Uint16)bits);
+    (void)d.putAndInsertUint16(DCM_BitsStored, stored);
+    (void)d.putAndInsertUint16(DCM_HighBit, (Uint16)(stored - 1));
+    (void)d.putAndInsertUint16(DCM_PixelRepresentation, p.file.is_signed);
+    (void)sequence.insert(new DcmPixelItem(DcmTag(DCM_Item, EVR_OB)));
+    DcmPixelItem *item = new DcmPixelItem(DcmTag(DCM_Item, EVR_OB));
+    (void)sequence.insert(item);
+    OFCondition cond = item->putUint8Array(bytes.data(), (unsigned long)bytes.size());
+    if (cond.good())
+        cond = DcmCodecList::decodeFrame(DcmXfer(p.parsed.syntax), nullptr, &sequence, &d, 0,
+                                         start, p.scratch.data(), (Uint32)p.scratch.size(),
+                                         colours);
+    if (cond.bad())
+        return FAIL(err, CMIR_ECORRUPT, "%s: frame %u cannot be decoded (%s)",
+                    cmir_shown_path(p.file.path), frame, cond.text());
+    return CMIR_OK;
+}
+
+cmir_status
+frame_read(cmir_dicom_pixels &p, uint32_t frame, uint8_t *buffer, size_t nbytes, cmir_error *err)
+{
+    const size_t n = (size_t)p.file.rows * p.file.cols;
+    std::vector<uint8_t> bytes;
+    uint32_t precision = p.file.bits_allocated;
+    cmir_status st;
+
+    if (p.file.syntax == CMIR_DICOM_NATIVE) {
+        const OFCondition cond = p.element->getPartialValue(
+            buffer, (Uint32)(frame * nbytes), (Uint32)nbytes, &p.cache);
+        return cond.good() ? CMIR_OK
+                           : FAIL(err, CMIR_ECORRUPT, "%s: frame %u cannot be read (%s)",
+                                  cmir_shown_path(p.file.path), frame, cond.text());
+    }
+    if ((st = frame_bytes(p, frame, bytes, err)) != CMIR_OK)
+        return st;
+    if (p.file.syntax == CMIR_DICOM_JPEG_2000)
+        return cmir_jpeg2000_decode(&p.file, bytes.data(), bytes.size(), buffer, err);
+    if (p.file.syntax != CMIR_DICOM_RLE &&
+        (st = cmir_dicom_check_jpeg(&p.file, bytes.data(), bytes.size(), &precision, err)) !=
+            CMIR_OK)
+        return st;
+    const uint32_t bits = precision <= 8 ? 8 : precision <= 16 ? 16 : 32;
+    /* An even length plus some, as DCMTK swaps and pads in words. */
+    p.scratch.assign((n * (bits / 8) + 1) / 2 * 2 + 2, 0);
+    if ((st = decode(p, frame, bytes, bits, err)) != CMIR_OK)
+        return st;
+    if (bits == p.file.bits_allocated) {
+        memcpy(buffer, p.scratch.data(), nbytes);
+        return CMIR_OK;
+    }
+    for (size_t i = 0; i < n; i++) { /* 8-bit stream in 16-bit words */
+        const uint16_t value = p.scratch[i];
+        memcpy(buffer + 2 * i, &value, 2);
+    }
+    return CMIR_OK;
+}
+
+} // namespace
+
+extern "C" cmir_status
+cmir_dicom_pixels_open(const cmir_dicom_file *file, cmir_dicom_pixels **out, cmir_error *err)
+{
+    cmir_status st;
+
+    *out = nullptr;
+    try {
+        std::unique_ptr<cmir_dicom_pixels> p(new cmir_dicom_pixels());
+        p->file = *file;
+        if ((st = parse(file->path, p->parsed, err)) == CMIR_OK)
+            st = find_pixels(p->parsed, *file, &p->element, p->fragments, err);
+        if (st == CMIR_OK)
+            *out = p.release();
+    } catch (...) {
+        st = FAIL(err, CMIR_ENOMEM, "%s: no memory to read it", cmir_shown_path(file->path));
+    }
+    return st;
+}
+
+extern "C" void
+cmir_dicom_pixels_close(cmir_dicom_pixels *pixels)
+{
+    delete pixels;
+}
+
+extern "C" cmir_status
+cmir_dicom_pixels_frame(cmir_dicom_pixels *pixels, uint32_t frame, void *buffer, size_t nbytes,
+                        cmir_error *err)
+{
+    try {
+        return frame_read(*pixels, frame, (uint8_t *)buffer, nbytes, err);
+    } catch (...) {
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory to decode it",
+                    cmir_shown_path(pixels->file.path));
+    }
+}
