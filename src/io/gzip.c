@@ -188,6 +188,8 @@ read_some(cmir_gzip_reader *r, uint8_t *out, size_t nbytes, size_t *got, cmir_er
 static cmir_status
 cut_short(const cmir_gzip_reader *r, uint64_t missing, cmir_error *err)
 {
+    if (r->file_nbytes == 0)
+        return FAIL_AT(err, CMIR_ECORRUPT, 0, "%s: the file is empty", r->path);
     return FAIL_AT(err, CMIR_ECORRUPT, r->n_read, "%s: ends after %llu bytes, %llu are missing",
                    r->path, (unsigned long long)r->n_read, (unsigned long long)missing);
 }

@@ -4,7 +4,7 @@
  * The file is opened twice: for its header, when the volume is opened, and for its voxels, when
  * it is loaded.  Both go through gzip.h and read what the header asks for, slice by slice. */
 #define _XOPEN_SOURCE 700 /* realpath */
-#include <math.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -191,13 +191,15 @@ describe(cmir_volume *volume, const char *path, const char *modality,
          const cmir_nifti_header *header, cmir_error *err)
 {
     const uint32_t n_slices = header->dims[2];
-    char *absolute = realpath(path, NULL), *name = name_of(path);
-    const bool named = absolute != NULL && name != NULL &&
-                       cmir_volume_set(&volume->info.path, absolute) &&
+    char *absolute = realpath(path, NULL);
+
+    if (absolute == NULL)
+        return FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+    char *name = name_of(path);
+    const bool named = name != NULL && cmir_volume_set(&volume->info.path, absolute) &&
                        cmir_volume_set(&volume->info.volume_id, name) &&
                        cmir_volume_set(&volume->info.format, "NIfTI") &&
                        cmir_volume_set(&volume->info.modality, modality);
-
     free(absolute);
     free(name);
     volume->type = header->type;

@@ -164,38 +164,45 @@ value_of(uint32_t key)
     return value;
 }
 
-/* The rank-th smallest (from 0) of n values: its key's upper half by counting, then its lower. */
+/* The rank-th smallest (from 0) of n values: its key, at most 11 bits at a time from the top, by counting
+ * the values whose key agrees so far. */
 static double
-order_statistic(const float *values, size_t n, size_t rank, uint32_t *counts)
+order_statistic(const float *values, size_t n, size_t rank)
 {
-    uint32_t key = 0;
+    static const struct {
+        unsigned low;
+        uint32_t mask;
+    } digits[] = {{21, 0x7FF}, {10, 0x7FF}, {0, 0x3FF}};
+    uint32_t counts[2048], key = 0, decided = 0;
 
-    for (int shift = 16; shift >= 0; shift -= 16) {
-        const uint32_t decided = shift == 16 ? 0 : 0xFFFF0000u;
+    for (size_t d = 0; d < 3; d++) {
+        const unsigned low = digits[d].low;
         uint32_t bucket = 0;
-
-        memset(counts, 0, 65536 * sizeof *counts);
-        for (size_t i = 0; i < n; i++)
-            if ((key_of(values[i]) & decided) == key)
-                counts[key_of(values[i]) >> shift & 0xFFFFu]++;
+        memset(counts, 0, sizeof counts);
+        for (size_t i = 0; i < n; i++) {
+            const uint32_t candidate = key_of(values[i]);
+            if ((candidate & decided) == key)
+                counts[candidate >> low & digits[d].mask]++;
+        }
         while (rank >= counts[bucket])
             rank -= counts[bucket++];
-        key |= bucket << shift;
+        key |= bucket << low;
+        decided |= digits[d].mask << low;
     }
     return (double)value_of(key);
 }
 
 /* Interpolated linearly between the two nearest ranks. */
 static double
-percentile(const float *values, size_t n, double percent, uint32_t *counts)
+percentile(const float *values, size_t n, double percent)
 {
     const double place = (double)(n - 1) * percent / 100, whole = floor(place);
     const size_t rank = (size_t)whole;
-    const double low = order_statistic(values, n, rank, counts);
+    const double low = order_statistic(values, n, rank);
 
     if (place == whole)
         return low;
-    return low + (place - whole) * (order_statistic(values, n, rank + 1, counts) - low);
+    return low + (place - whole) * (order_statistic(values, n, rank + 1) - low);
 }
 
 cmir_status
@@ -208,20 +215,15 @@ cmir_volume_find_range(cmir_volume *volume, cmir_error *err)
     while (step > 1 && greatest_common_divisor(step, area) != 1)
         step++;
     float *samples = cmir_alloc((size_t)(n / step) + 1, sizeof *samples);
-    uint32_t *counts = cmir_alloc(65536, sizeof *counts);
-    cmir_status st = CMIR_OK;
-    if (samples == NULL || counts == NULL) {
-        st = FAIL(err, CMIR_ENOMEM, "%s: no memory for the range of values", volume->info.path);
-    } else {
-        const size_t n_finite = take_samples(volume, step, samples);
-        if (n_finite > 0) {
-            volume->info.value_low = percentile(samples, n_finite, 0.5, counts);
-            volume->info.value_high = percentile(samples, n_finite, 99.5, counts);
-        } else { /* finite values exist, between the samples only */
-            volume->info.value_low = volume->info.value_high = (double)volume->first;
-        }
+    if (samples == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory for the range of values", volume->info.path);
+    const size_t n_finite = take_samples(volume, step, samples);
+    if (n_finite > 0) {
+        volume->info.value_low = percentile(samples, n_finite, 0.5);
+        volume->info.value_high = percentile(samples, n_finite, 99.5);
+    } else { /* finite values exist, between the samples only */
+        volume->info.value_low = volume->info.value_high = (double)volume->first;
     }
     free(samples);
-    free(counts);
-    return st;
+    return CMIR_OK;
 }
