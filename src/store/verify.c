@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* verify.c: reads a whole archive and tells what is wrong with it.  Called by engine.
+ *
+ * A fault is a sentence for the caller, not an error: verification goes on with the next volume,
+ * so that one run names all that is lost. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "store/store_internal.h"
+
+struct verify {
+    cmir_store *store;
+    cmir_db *db; /* with a read transaction */
+    void (*problem)(void *ctx, const char *sentence);
+    void *ctx;
+    uint64_t n_problems;
+    cmir_error *err;
+    uint32_t segment; /* of the volume before, in order of place */
+    uint64_t end;     /* where it ended */
+};
+
+static void
+tell(struct verify *v, const cmir_error *fault)
+{
+    v->n_problems++;
+    if (v->problem != NULL)
+        v->problem(v->ctx, fault->msg);
+}
+
+/* Tells a fault in the words of FAIL(). */
+#define REPORT(v, ...)                                                                             \
+    do {                                                                                           \
+        cmir_error fault = {0};                                                                    \
+        (void)FAIL(&fault, CMIR_ECORRUPT, __VA_ARGS__);                                            \
+        tell((v), &fault);                                                                         \
+    } while (0)
+
+/* Steps a check of SQLite's; damage that stops it is a fault as well.  False: no more rows. */
+static bool
+next_row(struct verify *v, cmir_stmt *q)
+{
+    cmir_error cause = {0};
+    bool row;
+
+    if (cmir_stmt_step(q, &row, &cause) != CMIR_OK)
+        tell(v, &cause);
+    return row;
+}
+
+static cmir_stmt *
+open_check(struct verify *v, const char *sql)
+{
+    cmir_error cause = {0};
+    cmir_stmt *q;
+
+    if (cmir_stmt_open(v->db, sql, &q, &cause) != CMIR_OK)
+        tell(v, &cause);
+    return q;
+}
+
+static void
+check_database(struct verify *v)
+{
+    cmir_stmt *q = open_check(v, "PRAGMA integrity_check(20)");
+
+    while (q != NULL && next_row(v, q))
+        if (strcmp(cmir_column_text(q, 0), "ok") != 0)
+            REPORT(v, "%s: %s", v->store->catalog_path, cmir_column_text(q, 0));
+    cmir_stmt_close(q);
+    q = open_check(v, "PRAGMA foreign_key_check");
+    while (q != NULL && next_row(v, q))
+        REPORT(v, "%s: a row of %s belongs to nothing", v->store->catalog_path,
+               cmir_column_text(q, 0));
+    cmir_stmt_close(q);
+}
+
+/* Segments of the catalogue: the files are there and long enough. */
+static void
+check_segments(struct verify *v, uint32_t *last)
+{
+    cmir_stmt *q = open_check(v, "SELECT number, nbytes FROM segments ORDER BY number");
+
+    *last = 0;
+    while (q != NULL && next_row(v, q)) {
+        struct stat info;
+        const int64_t number = cmir_column_int(q, 0), nbytes = cmir_column_int(q, 1);
+
+        if (number < 1 || number > CMIR_MAX_SEGMENT || nbytes < 0) {
+            REPORT(v, "%s: impossible segment %lld of %lld bytes", v->store->catalog_path,
+                   (long long)number, (long long)nbytes);
+            continue;
+        }
+        *last = (uint32_t)number;
+        char *path = cmir_segment_path(v->store->dir, *last);
+        if (path == NULL)
+            continue;
+        if (stat(path, &info) != 0)
+            REPORT(v, "%s: %s", path, strerror(errno));
+        else if (info.st_size < nbytes)
+            REPORT(v, "%s: cut short: %lld bytes, of which the catalogue names %lld", path,
+                   (long long)info.st_size, (long long)nbytes);
+        free(path);
+    }
+    cmir_stmt_close(q);
+}
+
+/* Files that no transaction named, but for the segment that the next writer would start. */
+static cmir_status
+check_files(struct verify *v, uint32_t last)
+{
+    struct dirent *entry;
+    char expected[32];
+    char *path = cmir_asprintf("%s/segments", v->store->dir);
+    DIR *d = path == NULL ? NULL : opendir(path);
+
+    if (d == NULL) {
+        free(path);
+        return FAIL(v->err, CMIR_EIO, "%s/segments: %s", v->store->dir, strerror(errno));
+    }
+    while ((entry = readdir(d)) != NULL) {
+        const unsigned long number = strtoul(entry->d_name, NULL, 10);
+
+        (void)snprintf(expected, sizeof expected, "%08lu.seg", number);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            (strcmp(entry->d_name, expected) != 0 || number < 1 || number > last + 1ul))
+            REPORT(v, "%s/%s: no part of the archive", path, entry->d_name);
+    }
+    closedir(d);
+    free(path);
+    return CMIR_OK;
+}
+
+static cmir_status
+check_embeddings(struct verify *v, const cmir_place *place, const cmir_record *record,
+                 cmir_error *cause)
+{
+    const char *id = record->info.volume_id;
+    cmir_segment_map *map;
+    cmir_rows rows;
+    cmir_status st = cmir_maps_take(&v->store->maps, place->segment,
+                                    place->offset + place->claim.nbytes, &map, cause);
+
+    if (st != CMIR_OK)
+        return st;
+    if ((st = cmir_store_rows(v->store, id, place, map, &rows, cause)) == CMIR_OK)
+        st = cmir_record_check(map->map.data + place->offset, &rows, record->slice_marks, id,
+                               place->offset, cause);
+    cmir_maps_give_back(&v->store->maps, map);
+    return st;
+}
+
+static cmir_status
+check_catalogue_row(const cmir_record *record, cmir_error *cause)
+{
+    uint32_t n_air = 0;
+
+    for (uint32_t i = 0; i < record->n_slices; i++)
+        n_air += (record->slice_marks[i] & CMIR_SLICE_AIR) != 0;
+    if (n_air != record->n_air)
+        return FAIL(cause, CMIR_ECORRUPT, "%s: %u slices are marked as air, the catalogue says %u",
+                    record->info.volume_id, (unsigned)n_air, (unsigned)record->n_air);
+    return CMIR_OK;
+}
+
+/* The volume of the current row: volume_id, CMIR_PLACE_COLUMNS, the segment's nbytes. */
+static void
+check_volume(struct verify *v, cmir_stmt *q)
+{
+    cmir_error cause = {0};
+    cmir_record *record = NULL;
+    cmir_place place;
+    const char *id = cmir_column_text(q, 0);
+    const uint64_t owned = (uint64_t)cmir_column_int(q, 7);
+
+    if (cmir_catalog_read_place(q, 1, id, &place, &cause) != CMIR_OK) {
+        tell(v, &cause);
+        return;
+    }
+    if (place.claim.nbytes > owned || place.offset > owned - place.claim.nbytes)
+        REPORT(v, "%s: the catalogue places it outside of its segment", id);
+    if (place.segment == v->segment && place.offset < v->end)
+        REPORT(v, "%s: the catalogue places it where another volume lies", id);
+    v->segment = place.segment;
+    v->end = place.offset + place.claim.nbytes;
+    if (cmir_catalog_record(v->db, id, &record, &cause) != CMIR_OK ||
+        check_catalogue_row(record, &cause) != CMIR_OK ||
+        check_embeddings(v, &place, record, &cause) != CMIR_OK)
+        tell(v, &cause);
+    cmir_record_free(record);
+}
+
+static void
+check_volumes(struct verify *v)
+{
+    cmir_stmt *q = open_check(v, "SELECT v.volume_id, " CMIR_PLACE_COLUMNS ", s.nbytes "
+                                 "FROM volumes AS v LEFT JOIN segments AS s ON s.number = v.segment "
+                                 "ORDER BY v.segment, v.offset");
+
+    while (q != NULL && next_row(v, q))
+        check_volume(v, q);
+    cmir_stmt_close(q);
+}
+
+cmir_status
+cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sentence), void *ctx,
+                  uint64_t *n_problems, cmir_error *err)
+{
+    struct verify v = {.store = store, .problem = problem, .ctx = ctx, .err = err};
+    uint32_t last;
+    cmir_status st = cmir_catalog_open(store->catalog_path, store->read_mode, &v.db, err);
+
+    *n_problems = 0;
+    if (st != CMIR_OK)
+        return st;
+    if ((st = cmir_db_begin(v.db, false, err)) == CMIR_OK) {
+        check_database(&v);
+        check_segments(&v, &last);
+        check_volumes(&v);
+        st = check_files(&v, last);
+    }
+    cmir_db_close(v.db);
+    *n_problems = v.n_problems;
+    return st;
+}
