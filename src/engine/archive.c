@@ -144,19 +144,6 @@ cmir_record_describe(const cmir_volume *volume, cmir_plane plane,
     return CMIR_OK;
 }
 
-/* Labels of a volume that was there before. */
-static cmir_status
-relabel(cmir_archive *archive, const char *volume_id, const cmir_label *labels, size_t n_labels,
-        cmir_error *err)
-{
-    const cmir_label_set set = {volume_id, labels, n_labels};
-    size_t n_applied;
-
-    if (n_labels == 0)
-        return CMIR_OK;
-    return cmir_store_label(archive->store, &set, 1, &n_applied, err);
-}
-
 cmir_status
 cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume *volume,
                  const cmir_label *labels, size_t n_labels, cmir_progress_fn progress,
@@ -174,10 +161,10 @@ cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume
             CMIR_OK ||
         (st = cmir_record_describe(volume, plane, &embeddings, &record, err)) != CMIR_OK)
         goto done;
-    if ((st = cmir_store_add(archive->store, &record, &embeddings, added, err)) != CMIR_OK ||
-        (st = relabel(archive, record.info.volume_id, labels, n_labels, err)) != CMIR_OK)
-        goto done;
-    st = cmir_store_info(archive->store, &archive->info, err);
+    record.labels = (cmir_label *)(uintptr_t)labels; /* the store only reads them */
+    record.n_labels = n_labels;
+    if ((st = cmir_store_add(archive->store, &record, &embeddings, added, err)) == CMIR_OK)
+        st = cmir_store_info(archive->store, &archive->info, err);
 done:
     free(record.slice_mm);
     free(record.slice_uids);
@@ -191,6 +178,24 @@ cmir_archive_remove(cmir_archive *archive, const char *volume_id, cmir_error *er
     const cmir_status st = cmir_store_remove(archive->store, volume_id, err);
 
     return st != CMIR_OK ? st : cmir_store_info(archive->store, &archive->info, err);
+}
+
+cmir_status
+cmir_archive_label(cmir_archive *archive, const cmir_label_table *table, const char *volume_id,
+                   size_t *n_labelled, cmir_error *err)
+{
+    const cmir_label_set *sets = cmir_label_table_sets(table);
+    size_t n = cmir_label_table_count(table);
+
+    *n_labelled = 0;
+    if (volume_id != NULL) {
+        size_t row = 0;
+        while (row < n && strcmp(sets[row].volume_id, volume_id) != 0)
+            row++;
+        sets += row;
+        n = row < n; /* a table has one row per volume */
+    }
+    return n == 0 ? CMIR_OK : cmir_store_label(archive->store, sets, n, n_labelled, err);
 }
 
 cmir_status

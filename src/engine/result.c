@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* result.c: the memory behind a cmir_result, and the names of scores.
  *
- * The one idea: a result owns all it shows, so it outlives archive and query.  The strings of a
- * query from a file lie in one block. */
+ * The one idea: a result owns all it shows, so it outlives archive and query. */
 #include "engine/result.h"
 
 #include <stdlib.h>
@@ -10,7 +9,6 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "engine/engine_internal.h"
 
 static const char *const score_names[] = {"maxsim", "symmetric", "freq", "max", "sum", "mean"};
 #define N_SCORES (sizeof score_names / sizeof score_names[0])
@@ -52,11 +50,7 @@ cmir_engine_result_free(cmir_engine_result *result)
     free(result->records);
     free(result->hits);
     free(result->matches);
-    free(result->described.slice_mm);
-    free(result->described.slice_marks);
-    free(result->described.slice_uids);
-    free(result->strings);
-    cmir_record_free(result->stored_query);
+    cmir_record_free(result->query);
     free(result);
 }
 
@@ -79,59 +73,5 @@ cmir_engine_result_reserve(cmir_engine_result *result, size_t n, uint32_t m, cmi
         return FAIL(err, CMIR_ENOMEM, "no memory for %zu hits of %u matches", n, m);
     result->n_room = n;
     result->view.hits = result->hits;
-    return CMIR_OK;
-}
-
-/* Copies *field into the block at *at, where there is one, and moves *at behind it. */
-static void
-keep(const char **field, char **at, size_t *nbytes)
-{
-    const size_t n = strlen(*field) + 1;
-
-    *nbytes += n;
-    if (*at == NULL)
-        return;
-    memcpy(*at, *field, n);
-    *field = *at;
-    *at += n;
-}
-
-static void
-keep_strings(cmir_record *record, char *at, size_t *nbytes)
-{
-    cmir_volume_info *info = &record->info;
-    const char **const fields[] = {
-        &info->volume_id,  &info->path,        &info->format,      &info->modality,
-        &info->series_uid, &info->study_uid,   &info->patient_id,  &info->patient_sex,
-        &info->study_date, &info->body_part,   &info->manufacturer, &info->description,
-        &record->added,
-    };
-
-    *nbytes = 0;
-    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
-        keep(fields[i], &at, nbytes);
-    for (uint32_t i = 0; i < record->n_slices; i++)
-        keep(&record->slice_uids[i], &at, nbytes);
-}
-
-cmir_status
-cmir_engine_result_describe(cmir_engine_result *result, const cmir_volume *volume,
-                            cmir_plane plane, const cmir_embeddings *embeddings, cmir_error *err)
-{
-    cmir_record *record = &result->described;
-    size_t nbytes;
-    cmir_status st = cmir_record_describe(volume, plane, embeddings, record, err);
-
-    record->slice_marks = NULL; /* borrowed so far */
-    if (st != CMIR_OK)
-        return st;
-    keep_strings(record, NULL, &nbytes);
-    result->strings = cmir_alloc(nbytes, 1);
-    record->slice_marks = cmir_alloc(record->n_slices, 1);
-    if (result->strings == NULL || record->slice_marks == NULL)
-        return FAIL(err, CMIR_ENOMEM, "%s: no memory", record->info.path);
-    keep_strings(record, result->strings, &nbytes);
-    memcpy(record->slice_marks, embeddings->marks, record->n_slices);
-    result->view.query = record;
     return CMIR_OK;
 }

@@ -6,23 +6,16 @@
 #include <cmir/search.h>
 
 typedef struct cmir_engine_result {
-    cmir_result view;          /* first: what the caller holds */
-    cmir_record described;     /* of a query from a file */
-    char *strings;             /* of `described` */
-    cmir_record *stored_query; /* of a query from an archive */
-    cmir_hit *hits;            /* n_room */
-    cmir_record **records;     /* n_room, of the hits; NULL where not filled yet */
-    cmir_match *matches;       /* n_room runs of equal length */
+    cmir_result view;      /* first: what the caller holds */
+    cmir_record *query;    /* the same as view.query */
+    cmir_hit *hits;        /* n_room */
+    cmir_record **records; /* n_room, of the hits; NULL where not filled yet */
+    cmir_match *matches;   /* n_room runs of equal length */
     size_t n_room;
 } cmir_engine_result;
 
 cmir_status cmir_engine_result_new(cmir_engine_result **out, cmir_error *err);
 void cmir_engine_result_free(cmir_engine_result *result); /* NULL is fine */
-
-/* Makes view.query a copy of what is known of `volume`. */
-cmir_status cmir_engine_result_describe(cmir_engine_result *result, const cmir_volume *volume,
-                                        cmir_plane plane, const cmir_embeddings *embeddings,
-                                        cmir_error *err);
 
 /* Room for n zeroed hits with m matches each; view.hits is set. */
 cmir_status cmir_engine_result_reserve(cmir_engine_result *result, size_t n, uint32_t m,

@@ -145,7 +145,7 @@ rank_snapshot(const cmir_snapshot *snapshot, const struct query_rows *rows,
             break;
         hit->rank = (uint32_t)i + 1;
         hit->score = ranked[i].score;
-        st = fill_hit(&rows->query, result->view.query->slice_spacing_mm,
+        st = fill_hit(&rows->query, result->query->slice_spacing_mm,
                       &cmir_snapshot_get(snapshot, ranked[i].candidate)->rows, result->records[i],
                       result->matches + i * m, hit, err);
     }
@@ -175,7 +175,7 @@ static cmir_status
 search(const cmir_archive *archive, const cmir_embeddings *e, const cmir_search_options *o,
        cmir_engine_result *result, cmir_error *err)
 {
-    const cmir_volume_info *info = &result->view.query->info;
+    const cmir_volume_info *info = &result->query->info;
     const cmir_without without = exclusion(o, info);
     const uint32_t first = o->slices_given ? o->first_slice : 0;
     const uint32_t last = o->slices_given ? o->last_slice : e->n_slices - 1;
@@ -185,6 +185,7 @@ search(const cmir_archive *archive, const cmir_embeddings *e, const cmir_search_
     cmir_status st;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &start);
+    result->view.query = result->query;
     result->view.score = o->score;
     result->view.first_slice = first;
     result->view.last_slice = last;
@@ -209,6 +210,21 @@ finish(cmir_status st, cmir_engine_result *result, cmir_result **out)
     return st;
 }
 
+/* What is known of a volume from a file, to keep. */
+static cmir_status
+describe_query(const cmir_volume *volume, cmir_plane plane, const cmir_embeddings *embeddings,
+               cmir_record **out, cmir_error *err)
+{
+    cmir_record record;
+    cmir_status st = cmir_record_describe(volume, plane, embeddings, &record, err);
+
+    if (st == CMIR_OK)
+        st = cmir_record_copy(&record, out, err);
+    free(record.slice_mm);
+    free(record.slice_uids);
+    return st;
+}
+
 cmir_status
 cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmir_volume *query,
                    const cmir_search_options *options, cmir_result **out, cmir_error *err)
@@ -230,7 +246,7 @@ cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmi
         (st = cmir_engine_result_new(&result, err)) != CMIR_OK)
         return st;
     if ((st = cmir_encode(encoder, query, plane, NULL, NULL, &embeddings, err)) == CMIR_OK &&
-        (st = cmir_engine_result_describe(result, query, plane, &embeddings, err)) == CMIR_OK)
+        (st = describe_query(query, plane, &embeddings, &result->query, err)) == CMIR_OK)
         st = search(archive, &embeddings, o, result, err);
     cmir_embeddings_free(&embeddings);
     return finish(st, result, out);
@@ -255,11 +271,10 @@ cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archiv
         return st;
     if ((st = cmir_snapshot_open_one(query_archive->store, volume_id, &snapshot, err)) ==
             CMIR_OK &&
-        (st = cmir_snapshot_record(snapshot, 0, &result->stored_query, err)) == CMIR_OK &&
-        (st = check_slices(o, volume_id, result->stored_query->n_slices, err)) == CMIR_OK &&
+        (st = cmir_snapshot_record(snapshot, 0, &result->query, err)) == CMIR_OK &&
+        (st = check_slices(o, volume_id, result->query->n_slices, err)) == CMIR_OK &&
         (st = cmir_rows_to_embeddings(&cmir_snapshot_get(snapshot, 0)->rows, volume_id,
                                       &embeddings, err)) == CMIR_OK) {
-        result->view.query = result->stored_query;
         cmir_snapshot_close(snapshot);
         snapshot = NULL;
         st = search(archive, &embeddings, o, result, err);

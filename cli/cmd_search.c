@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmd_search.c: the verb search: volumes like the query, best first, and the slices that match. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define LABELS_WIDTH 48
+#define MAX_LIMIT 1000000u
+
+static const char *const exclusions[] = {"volume", "study", "patient", "none", NULL};
+
+/* "A:B" */
+static cmir_status
+parse_slices(const char *text, cmir_search_options *options, cmir_error *err)
+{
+    unsigned long value[2] = {0, 0};
+    const char *p = text;
+    bool good = true;
+
+    for (int i = 0; i < 2 && good; i++) {
+        const size_t n = strspn(p, "0123456789");
+        good = n > 0 && n < 10 && p[n] == (i == 0 ? ':' : '\0');
+        value[i] = strtoul(p, NULL, 10);
+        p += n + (i == 0);
+    }
+    if (!good)
+        return cli_fail(err, CMIR_EINVAL,
+                        "--slices '%s': the first and last slice of the query are wanted, from 0, "
+                        "such as 40:60", text);
+    if (value[0] > value[1])
+        return cli_fail(err, CMIR_EINVAL, "--slices %s: the first comes after the last", text);
+    options->slices_given = true;
+    options->first_slice = (uint32_t)value[0];
+    options->last_slice = (uint32_t)value[1];
+    return CMIR_OK;
+}
+
+static cmir_status
+read_options(const cli_args *args, cmir_search_options *options, cmir_error *err)
+{
+    const char *slices = cli_get(args, "slices"), *score = cli_get(args, "score");
+    int exclude;
+    cmir_status st;
+
+    *options = (cmir_search_options){.struct_nbytes = sizeof *options, .limit = 10};
+    options->where = cli_get(args, "where");
+    if ((slices != NULL && (st = parse_slices(slices, options, err)) != CMIR_OK) ||
+        (st = cli_get_u32(args, "limit", 1, MAX_LIMIT, &options->limit, err)) != CMIR_OK ||
+        (st = cli_get_u32(args, "threads", 1, 256, &options->n_threads, err)) != CMIR_OK ||
+        (st = cli_get_choice(args, "exclude", exclusions, &exclude, err)) != CMIR_OK ||
+        (score != NULL && (st = cmir_score_parse(score, &options->score, err)) != CMIR_OK))
+        return st;
+    options->exclude = (cmir_exclude)exclude;
+    return CMIR_OK;
+}
+
+static json_t *
+query_json(const cmir_result *r)
+{
+    const cmir_volume_info *info = &r->query->info;
+    json_t *o = cli_need(json_object());
+
+    cli_json_set(o, "VolumeId", cli_json_text(info->volume_id));
+    cli_json_set(o, "SeriesInstanceUID", cli_json_text(info->series_uid));
+    cli_json_set(o, "StudyInstanceUID", cli_json_text(info->study_uid));
+    cli_json_set(o, "PatientId", cli_json_text(info->patient_id));
+    cli_json_set(o, "Path", cli_json_text(info->path));
+    cli_json_set(o, "Modality", cli_json_text(info->modality));
+    cli_json_set(o, "Slices", json_integer(r->query->n_slices));
+    cli_json_set(o, "AirSlices", json_integer(r->query->n_air));
+    cli_json_set(o, "QuerySlices", cli_json_pair(r->first_slice, r->last_slice));
+    return o;
+}
+
+static json_t *
+match_json(const cmir_hit *hit)
+{
+    const cmir_record *record = hit->record;
+    const cmir_volume_info *info = &record->info;
+    const cmir_match *best = &hit->matches[hit->best];
+    json_t *o = cli_need(json_object()), *full = cli_json_record(record);
+    json_t *matches = cli_need(json_array()), *mm = cli_need(json_array());
+
+    for (uint32_t i = 0; i < hit->n_matches; i++) {
+        json_t *m = cli_json_pair(hit->matches[i].query_slice, hit->matches[i].match_slice);
+        cli_json_add(m, cli_json_number((double)hit->matches[i].similarity));
+        cli_json_add(matches, m);
+    }
+    cli_json_add(mm, cli_json_number(hit->match_mm[0]));
+    cli_json_add(mm, cli_json_number(hit->match_mm[1]));
+    cli_json_set(o, "Rank", json_integer(hit->rank));
+    cli_json_set(o, "Score", cli_json_number(hit->score));
+    cli_json_set(o, "VolumeId", cli_json_text(info->volume_id));
+    cli_json_set(o, "SeriesInstanceUID", cli_json_text(info->series_uid));
+    cli_json_set(o, "StudyInstanceUID", cli_json_text(info->study_uid));
+    cli_json_set(o, "PatientId", cli_json_text(info->patient_id));
+    cli_json_set(o, "Path", cli_json_text(info->path));
+    cli_json_set(o, "QuerySlices", cli_json_pair(hit->query_first, hit->query_last));
+    cli_json_set(o, "MatchSlices", cli_json_pair(hit->match_first, hit->match_last));
+    cli_json_set(o, "MatchMm", mm);
+    if (record->slice_uids[hit->match_first][0] != '\0')
+        cli_json_set(o, "MatchSOPInstanceUIDs",
+                     json_pack("[o, o]", cli_json_text(record->slice_uids[hit->match_first]),
+                               cli_json_text(record->slice_uids[hit->match_last])));
+    cli_json_set(o, "BestPair",
+                 json_pack("{s:I, s:I, s:o}", "QuerySlice", (json_int_t)best->query_slice,
+                           "MatchSlice", (json_int_t)best->match_slice, "Similarity",
+                           cli_json_number((double)best->similarity)));
+    cli_json_set(o, "SliceMatches", matches);
+    cli_json_set(o, "Labels", json_incref(json_object_get(full, "Labels")));
+    json_decref(full);
+    return o;
+}
+
+static void
+print_json(cli_args *args, const cmir_archive *archive, const cmir_result *r)
+{
+    json_t *o = cli_need(json_object()), *matches = cli_need(json_array());
+
+    for (size_t i = 0; i < r->n_hits; i++)
+        cli_json_add(matches, match_json(&r->hits[i]));
+    cli_json_set(o, "Query", query_json(r));
+    cli_json_set(o, "ScoreType", json_string(cmir_score_name(r->score)));
+    cli_json_set(o, "Encoder", cli_json_encoder(cmir_archive_get_info(archive)));
+    cli_json_set(o, "Notice", json_string(CMIR_NOTICE));
+    cli_json_set(o, "Candidates", json_integer((json_int_t)r->n_candidates));
+    cli_json_set(o, "Seconds", cli_json_number(r->seconds));
+    cli_json_set(o, "Matches", matches);
+    cli_json_print(args, o);
+}
+
+static void
+print_hits(cli_args *args, const cmir_result *r)
+{
+    static const char *const heading[] = {"RANK", "SCORE", "VOLUME",    "SLICES",
+                                          "MM",   "OF QUERY", "BEST PAIR", "LABELS"};
+    cli_table table = {.n_columns = 8, .right = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 5};
+
+    for (size_t i = 0; i < sizeof heading / sizeof heading[0]; i++)
+        cli_cell(&table, "%s", heading[i]);
+    for (size_t i = 0; i < r->n_hits; i++) {
+        const cmir_hit *h = &r->hits[i];
+        const cmir_match *best = &h->matches[h->best];
+        char *labels = cli_labels_text(h->record, LABELS_WIDTH);
+        cli_cell(&table, "%u", h->rank);
+        cli_cell(&table, r->score == CMIR_FREQ ? "%.0f" : "%.4f", h->score);
+        cli_cell(&table, "%s", h->record->info.volume_id);
+        cli_cell(&table, "%u-%u", h->match_first, h->match_last);
+        cli_cell(&table, "%.1f..%.1f", h->match_mm[0], h->match_mm[1]);
+        cli_cell(&table, "%u-%u", h->query_first, h->query_last);
+        cli_cell(&table, "%u->%u %.4f", best->query_slice, best->match_slice,
+                 (double)best->similarity);
+        cli_cell(&table, "%s", labels);
+        free(labels);
+    }
+    cli_print_table(&table, r->n_hits > 0 ? args->out : NULL);
+}
+
+/* Why a search found nothing. */
+static void
+explain_nothing(cli_args *args, const cmir_archive *archive, const cmir_search_options *options)
+{
+    char **ids = NULL;
+    size_t n = 0;
+
+    if (cmir_archive_get_info(archive)->n_volumes == 0)
+        cli_line(args->out, "Nothing to search: the archive is empty.");
+    else if (cmir_archive_list(archive, options->where, &ids, &n, NULL) == CMIR_OK && n == 0)
+        cli_line(args->out, "Nothing to search: no volume passes --where \"%s\".", options->where);
+    else
+        cli_line(args->out,
+                 "Nothing to search: --exclude %s leaves out %s (--exclude none keeps all).",
+                 exclusions[options->exclude],
+                 n == 1 ? "the only volume" : "all volumes that pass the filter");
+    cmir_ids_free(ids, n);
+}
+
+static void
+print_text(cli_args *args, const cmir_archive *archive, const cmir_search_options *options,
+           const cmir_result *r)
+{
+    const cmir_archive_info *info = cmir_archive_get_info(archive);
+
+    if (!args->quiet)
+        cli_line(args->out, "query: %s, slices %u-%u of 0-%u (%u only air); encoder %s %s",
+                 r->query->info.volume_id, r->first_slice, r->last_slice,
+                 r->query->n_slices - 1, r->query->n_air, info->encoder_name,
+                 info->encoder_version);
+    if (r->n_candidates == 0)
+        explain_nothing(args, archive, options);
+    else
+        print_hits(args, r);
+    if (!args->quiet)
+        cli_line(args->out, "%llu candidate%s, score %s, %.3f s",
+                 (unsigned long long)r->n_candidates, r->n_candidates == 1 ? "" : "s",
+                 cmir_score_name(r->score), r->seconds);
+    cli_line(args->out, "Research use only, not for diagnosis.");
+}
+
+static cmir_status
+write_report(cli_args *args, const cmir_archive *archive, const cmir_result *result,
+             cmir_volume *query, cmir_error *err)
+{
+    const char *path = cli_get(args, "report");
+    cli_progress *progress = cli_progress_start(args, "hits drawn", 0);
+    const cmir_report_options options = {.struct_nbytes = sizeof options,
+                                         .command = args->command,
+                                         .query = query,
+                                         .max_hits = (uint32_t)result->n_hits,
+                                         .progress = cli_progress_count,
+                                         .progress_ctx = progress};
+    const cmir_status st = cmir_report_write(result, archive, &options, path, err);
+
+    cli_progress_end(progress);
+    if (st == CMIR_OK && !args->quiet && !args->json)
+        cli_line(args->out, "report: %s", path);
+    return st;
+}
+
+static cmir_status
+search(const cli_args *args, const cmir_archive *archive, const cli_query *query,
+       const cmir_search_options *options, cmir_result **result, cmir_error *err)
+{
+    cmir_encoder *encoder = NULL;
+    cmir_status st;
+
+    if (query->volume == NULL)
+        return cmir_search_stored(archive, query->archive, query->volume_id, options, result, err);
+    if ((st = cli_open_encoder(args, archive, &encoder, err)) != CMIR_OK)
+        return st;
+    st = cmir_search_volume(archive, encoder, query->volume, options, result, err);
+    cmir_encoder_close(encoder);
+    return st;
+}
+
+static cmir_status
+run_search(cli_args *args, cmir_error *err)
+{
+    cmir_search_options options;
+    cmir_archive *archive = NULL;
+    cmir_result *result = NULL;
+    cli_query query = {0};
+    cmir_status st;
+
+    if ((st = read_options(args, &options, err)) != CMIR_OK ||
+        (st = cmir_archive_open(args->operands[0], CMIR_READ, &archive, err)) != CMIR_OK)
+        return st;
+    if ((st = cli_open_query(args, args->operands[1], &query, err)) == CMIR_OK &&
+        (st = search(args, archive, &query, &options, &result, err)) == CMIR_OK) {
+        if (args->json)
+            print_json(args, archive, result);
+        else
+            print_text(args, archive, &options, result);
+        if (cli_get(args, "report") != NULL)
+            st = write_report(args, archive, result, query.volume, err);
+    }
+    cmir_result_free(result);
+    cli_close_query(&query);
+    cmir_archive_close(archive);
+    return st;
+}
+
+static const cli_option search_options[] = {
+    {"slices", 0, "A:B", "search with slices A to B of the query only; from 0, both included"},
+    {"limit", 0, "K", "show the best K volumes (default 10)"},
+    {"score", 0, "NAME", "maxsim (default), symmetric, freq, max, sum or mean"},
+    {"where", 0, "EXPR", "only volumes that pass, as in \"Modality = 'CT' and stage >= 2\""},
+    {"exclude", 0, "WHAT", "leave out the query's own volume (default), study, patient, or none"},
+    {"report", 0, "FILE.html", "write a page with pictures of the query and the hits"},
+    {"series", 0, "ID", "which series, where the query's folder holds several"},
+    {"modality", 0, "CT|MR", "of a query that states none (NIfTI); default: told by the values"},
+    {"frame", 0, "N", "frame of a 4-D NIfTI, from 1"},
+    {"encoder", 0, "CARD", "where the archive's encoder card lies now"},
+    {NULL, 0, NULL, NULL},
+};
+const cli_verb cli_verb_search = {
+    "search", "ARCHIVE QUERY",
+    "Finds volumes like the query: a file, a folder, or ARCHIVE:VOLUME.",
+    "search lungs scan.nii.gz --slices 40:60 --report report.html\n"
+    "search lungs lungs:patient17_ct --exclude patient --json", 2, 2, search_options, run_search};
