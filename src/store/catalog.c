@@ -33,9 +33,11 @@ static const char schema[] =
     "    filled INTEGER NOT NULL, dims BLOB NOT NULL, affine BLOB NOT NULL,"
     "    has_hu INTEGER NOT NULL, value_low REAL NOT NULL, value_high REAL NOT NULL,"
     "    n_slices INTEGER NOT NULL, n_air INTEGER NOT NULL, slice_spacing_mm REAL NOT NULL,"
-    "    slice_mm BLOB NOT NULL, slice_marks BLOB NOT NULL, slice_uids TEXT NOT NULL,"
     "    added TEXT NOT NULL, segment INTEGER NOT NULL REFERENCES segments(number),"
     "    offset INTEGER NOT NULL, nbytes INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE slices("
+    "    volume INTEGER PRIMARY KEY REFERENCES volumes(id) ON DELETE CASCADE,"
+    "    mm BLOB NOT NULL, marks BLOB NOT NULL, uids TEXT NOT NULL) STRICT;"
     "CREATE TABLE labels("
     "    volume INTEGER NOT NULL REFERENCES volumes(id) ON DELETE CASCADE,"
     "    name TEXT NOT NULL, value TEXT NOT NULL,"
@@ -201,9 +203,9 @@ cmir_catalog_count(cmir_db *db, cmir_archive_info *out, cmir_error *err)
     return st;
 }
 
-/* Geometry and marks go in as little-endian blobs: as they lie in memory. */
+/* Geometry goes in as little-endian blobs: as it lies in memory. */
 static void
-bind_record(cmir_stmt *q, const cmir_record *r, const char *slice_uids, const char *added)
+bind_record(cmir_stmt *q, const cmir_record *r, const char *added)
 {
     const cmir_volume_info *info = &r->info;
 
@@ -228,9 +230,6 @@ bind_record(cmir_stmt *q, const cmir_record *r, const char *slice_uids, const ch
     cmir_bind_int(q, r->n_slices);
     cmir_bind_int(q, r->n_air);
     cmir_bind_double(q, r->slice_spacing_mm);
-    cmir_bind_blob(q, r->slice_mm, r->n_slices * sizeof(double));
-    cmir_bind_blob(q, r->slice_marks, r->n_slices);
-    cmir_bind_text(q, slice_uids);
     cmir_bind_text(q, added);
 }
 
@@ -274,36 +273,54 @@ now_utc(char out[32])
         out[0] = '\0';
 }
 
-cmir_status
-cmir_catalog_insert(cmir_db *db, const cmir_record *record, const cmir_place *place,
-                    cmir_error *err)
+static cmir_status
+insert_slices(cmir_db *db, int64_t volume, const cmir_record *record, cmir_error *err)
 {
-    char added[32], *uids = NULL;
+    char *uids = NULL;
     cmir_stmt *q = NULL;
     cmir_status st = join_uids(record, &uids, err);
 
     if (st == CMIR_OK)
-        st = cmir_stmt_open(
-            db,
-            "INSERT INTO volumes(volume_id, path, format, modality, series_uid, study_uid, "
-            "patient_id, patient_sex, study_date, body_part, manufacturer, description, "
-            "patient_age, dims, affine, has_hu, value_low, value_high, n_slices, n_air, "
-            "slice_spacing_mm, slice_mm, slice_marks, slice_uids, added, segment, offset, "
-            "nbytes, crc, filled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-            "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-            &q, err);
+        st = cmir_stmt_open(db, "INSERT INTO slices(volume, mm, marks, uids) VALUES (?, ?, ?, ?)",
+                            &q, err);
     if (st == CMIR_OK) {
-        now_utc(added);
-        bind_record(q, record, uids, added);
-        cmir_bind_int(q, place->segment);
-        cmir_bind_int(q, (int64_t)place->offset);
-        cmir_bind_int(q, (int64_t)place->claim.nbytes);
-        cmir_bind_int(q, place->claim.crc);
+        cmir_bind_int(q, volume);
+        cmir_bind_blob(q, record->slice_mm, record->n_slices * sizeof(double));
+        cmir_bind_blob(q, record->slice_marks, record->n_slices);
+        cmir_bind_text(q, uids);
         st = cmir_stmt_run(q, err);
     }
     cmir_stmt_close(q);
     free(uids);
     return st;
+}
+
+cmir_status
+cmir_catalog_insert(cmir_db *db, const cmir_record *record, const cmir_place *place,
+                    cmir_error *err)
+{
+    char added[32];
+    cmir_stmt *q;
+    cmir_status st = cmir_stmt_open(
+        db,
+        "INSERT INTO volumes(volume_id, path, format, modality, series_uid, study_uid, "
+        "patient_id, patient_sex, study_date, body_part, manufacturer, description, "
+        "patient_age, dims, affine, has_hu, value_low, value_high, n_slices, n_air, "
+        "slice_spacing_mm, added, segment, offset, nbytes, crc, filled) VALUES "
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        &q, err);
+
+    if (st != CMIR_OK)
+        return st;
+    now_utc(added);
+    bind_record(q, record, added);
+    cmir_bind_int(q, place->segment);
+    cmir_bind_int(q, (int64_t)place->offset);
+    cmir_bind_int(q, (int64_t)place->claim.nbytes);
+    cmir_bind_int(q, place->claim.crc);
+    st = cmir_stmt_run(q, err);
+    cmir_stmt_close(q);
+    return st == CMIR_OK ? insert_slices(db, cmir_db_last_id(db), record, err) : st;
 }
 
 cmir_status

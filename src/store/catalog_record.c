@@ -94,8 +94,8 @@ split_uids(char *text, uint32_t n, const char **uids)
 #define RECORD_SQL                                                                                 \
     "SELECT id, volume_id, path, format, modality, series_uid, study_uid, patient_id, "            \
     "patient_sex, study_date, body_part, manufacturer, description, patient_age, has_hu, "         \
-    "value_low, value_high, n_slices, n_air, slice_spacing_mm, added, dims, affine, slice_mm, "    \
-    "slice_marks, slice_uids FROM volumes WHERE volume_id = ?"
+    "value_low, value_high, n_slices, n_air, slice_spacing_mm, added, dims, affine, mm, "          \
+    "marks, uids FROM volumes LEFT JOIN slices ON volume = id WHERE volume_id = ?"
 
 /* All but labels and slice_uids; pointers are the statement's. */
 static cmir_status
