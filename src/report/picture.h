@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* picture.h: slices of source files as small pictures.  Called by hit.c and report.c. */
+#ifndef CMIR_REPORT_PICTURE_H
+#define CMIR_REPORT_PICTURE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <cmir/archive.h>
+#include <cmir/volume.h>
+
+#include "base/memory.h"
+
+/* The voxels behind a record.  `problem` holds the sentence to show where there are none. */
+typedef struct cmir_source {
+    const cmir_record *record;
+    cmir_volume *volume;   /* NULL: see problem */
+    cmir_volume *own;      /* the same, if opened here */
+    cmir_plane plane;
+    cmir_stack stack;
+    cmir_error problem;
+} cmir_source;
+
+/* Finds and loads the volume of `record` at its path; with `given` not NULL that one is used.
+ * Always leaves a source that can be asked for frames and must be closed. */
+void cmir_source_open(cmir_source *source, const cmir_record *record, cmir_plane plane,
+                      cmir_volume *given);
+void cmir_source_close(cmir_source *source);
+
+/* How grey values are made. */
+typedef enum cmir_window {
+    CMIR_WINDOW_SOFT, CMIR_WINDOW_LUNG, CMIR_WINDOW_BONE, CMIR_WINDOW_RANGE
+} cmir_window;
+const char *cmir_window_name(cmir_window window);
+
+/* A slice averaged down so that its pixels are square in millimetres and no side is longer than
+ * asked for. */
+typedef struct cmir_frame {
+    float *values; /* [height][width]; NULL: no picture, `problem` says why */
+    uint32_t width, height;
+    double width_mm, height_mm;
+    bool has_hu;
+    float low, high;        /* robust range of the volume's values */
+    double lung, bone;      /* HU: shares of the body that are lung, that are bone */
+    cmir_error problem;
+} cmir_frame;
+
+void cmir_frame_take(cmir_frame *frame, const cmir_source *source, uint32_t slice,
+                     uint32_t max_side);
+void cmir_frame_free(cmir_frame *frame);
+
+/* The window that suits the frame first, and a second that shows what the first cannot; equal
+ * if one is enough. */
+void cmir_frame_windows(const cmir_frame *frame, cmir_window windows[2]);
+
+/* Appends `frame` as PNG. */
+cmir_status cmir_frame_png(const cmir_frame *frame, cmir_window window, cmir_buf *out,
+                           cmir_error *err);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* strip.h: where the query's slices were found, as inline SVG.  Called by hit.c. */
+#ifndef CMIR_REPORT_STRIP_H
+#define CMIR_REPORT_STRIP_H
+
+#include <cmir/search.h>
+
+#include "base/memory.h"
+
+/* The candidate's slices along x, a mark per match at its similarity, the matched run shaded. */
+void cmir_strip_similarity(cmir_buf *out, const cmir_hit *hit);
+
+/* The query's searched slices along x, the candidate's slices along y, a mark per match. */
+void cmir_strip_pairs(cmir_buf *out, const cmir_result *result, const cmir_hit *hit);
+
+#endif
