@@ -150,14 +150,13 @@ look_at_row(cmir_volume *volume)
     const float *row = volume->row;
 
     for (uint32_t i = 0; i < n; i++) {
-        if (isnan(row[i]))
+        if (isnan(row[i]) || (row[i] == volume->first && volume->any_finite))
             continue;
         if (!volume->any_finite) {
             volume->any_finite = true;
             volume->first = row[i];
         }
-        if (row[i] != volume->first)
-            volume->varies = true;
+        volume->varies = row[i] != volume->first || volume->varies;
         if (row[i] < AIR_BELOW && !volume->hu_known) {
             volume->hu_known = volume->info.has_hu = true;
             (void)cmir_volume_set(&volume->info.modality, "CT");
