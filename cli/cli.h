@@ -61,8 +61,7 @@ extern const cli_verb cli_verb_init, cli_verb_add, cli_verb_label, cli_verb_list
 
 /* options.c */
 extern const cli_option cli_common_options[];
-cmir_status cli_parse(int argc, char **argv, const cli_verb *verb, cli_args *args,
-                      cmir_error *err);
+cmir_status cli_parse(int argc, char **argv, const cli_verb *verb, cli_args *args, cmir_error *err);
 const char *cli_get(const cli_args *args, const char *name); /* "" for a flag that is given */
 /* Leaves *value alone where the option is not given. */
 cmir_status cli_get_number(const cli_args *args, const char *name, uint64_t low, uint64_t high,
@@ -124,8 +123,8 @@ extern const char *const cli_planes[];
 bool cli_is_archive(const char *path);
 /* --encoder, else where the archive (may be NULL) remembers its card, else builtin.  Checked
  * against the archive. */
-cmir_status cli_open_encoder(const cli_args *args, const cmir_archive *archive,
-                             cmir_encoder **out, cmir_error *err);
+cmir_status cli_open_encoder(const cli_args *args, const cmir_archive *archive, cmir_encoder **out,
+                             cmir_error *err);
 json_t *cli_json_encoder(const cmir_archive_info *info);
 cmir_status cli_modality(const cli_args *args, const char **out, cmir_error *err);
 
@@ -135,8 +134,7 @@ typedef struct cli_query {
     cmir_archive *archive;
     const char *volume_id; /* in `archive` */
 } cli_query;
-cmir_status cli_open_query(const cli_args *args, const char *text, cli_query *out,
-                           cmir_error *err);
+cmir_status cli_open_query(const cli_args *args, const char *text, cli_query *out, cmir_error *err);
 void cli_close_query(cli_query *query);
 
 /* phantom.c */

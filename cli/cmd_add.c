@@ -220,6 +220,9 @@ add_all(struct batch *b, cmir_error *err)
 
     for (size_t i = 0; i < n; i++)
         n_volumes += cmir_scan_get(b->scan, i)->state == CMIR_SCAN_VOLUME;
+    if (n_volumes > 1 && cli_get(b->args, "id") != NULL)
+        return cli_fail(err, CMIR_EINVAL, "--id fits one volume, and the inputs hold %zu",
+                        n_volumes);
     if (n_volumes > 0 && b->archive == NULL && (st = create_archive(b, err)) != CMIR_OK)
         return st;
     b->progress = cli_progress_start(b->args, "volumes", n_volumes);
@@ -255,7 +258,8 @@ print_list(const char *heading, const json_t *list)
         return;
     cli_cell(&table, "%s", heading);
     cli_cell(&table, "REASON");
-    json_array_foreach(list, i, o) {
+    json_array_foreach(list, i, o)
+    {
         cli_cell(&table, "%s", json_string_value(json_object_get(o, "Path")));
         cli_cell(&table, "%s", json_string_value(json_object_get(o, "Reason")));
     }
@@ -283,10 +287,9 @@ print_summary(struct batch *b, double seconds)
         cli_line(stderr, "cmir add: interrupted; what was added stays");
     if (!b->args->json && !b->args->quiet)
         cli_line(b->args->out,
-                 "%zu added, %zu already there, %zu refused, %zu skipped; %llu slices in %.1f s "
-                 "(%.0f slices/s)", n_added, n_there, n_refused, n_skipped,
-                 (unsigned long long)b->n_slices, seconds,
-                 seconds > 0 ? (double)b->n_slices / seconds : 0.0);
+                 "%zu added, %zu already there, %zu refused, %zu skipped; %llu new "
+                 "slices in %.1f s",
+                 n_added, n_there, n_refused, n_skipped, (unsigned long long)b->n_slices, seconds);
     if (n_refused > 0 || cli_interrupted())
         b->args->exit_code = 1;
 }
@@ -300,7 +303,8 @@ run_batch(struct batch *b, cmir_error *err)
     if ((st = open_batch(b, err)) != CMIR_OK || (st = scan_inputs(b, err)) != CMIR_OK)
         return st;
     (void)clock_gettime(CLOCK_MONOTONIC, &start);
-    st = add_all(b, err);
+    if ((st = add_all(b, err)) == CMIR_EINVAL)
+        return st;
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
     print_summary(b, (double)(end.tv_sec - start.tv_sec) +
                          (double)(end.tv_nsec - start.tv_nsec) * 1e-9);
@@ -346,7 +350,11 @@ static const cli_option add_options[] = {
     {NULL, 0, NULL, NULL},
 };
 const cli_verb cli_verb_add = {
-    "add", "ARCHIVE INPUT...",
+    "add",
+    "ARCHIVE INPUT...",
     "Adds scans: DICOM and NIfTI files, folders with all below; - reads paths from standard input.",
-    "add lungs /data/ct --labels labels.csv\nadd lungs scan.nii.gz --id patient17_ct", 2, -1,
-    add_options, run_add};
+    "add lungs /data/ct --labels labels.csv\nadd lungs scan.nii.gz --id patient17_ct",
+    2,
+    -1,
+    add_options,
+    run_add};

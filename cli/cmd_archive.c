@@ -14,6 +14,8 @@ run_init(cli_args *args, cmir_error *err)
     int plane;
     cmir_status st = cli_get_choice(args, "plane", cli_planes, &plane, err);
 
+    if (st == CMIR_OK && cli_is_archive(dir))
+        st = cli_fail(err, CMIR_EEXIST, "%s: there is an archive already", dir);
     if (st == CMIR_OK)
         st = cli_open_encoder(args, NULL, &encoder, err);
     if (st == CMIR_OK)
@@ -21,15 +23,15 @@ run_init(cli_args *args, cmir_error *err)
     if (st == CMIR_OK) {
         const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
         if (args->json)
-            cli_json_print(args, json_pack("{s:o, s:{s:o, s:o, s:o}, s:s, s:I}", "Archive",
-                                           cli_json_text(dir), "Encoder", "Name",
-                                           cli_json_text(e->name), "Version",
-                                           cli_json_text(e->version), "Sha256",
-                                           cli_json_text(e->sha256), "Plane", cli_planes[plane],
-                                           "Dim", (json_int_t)e->dim));
+            cli_json_print(
+                args, json_pack("{s:o, s:{s:o, s:o, s:o}, s:s, s:I}", "Archive", cli_json_text(dir),
+                                "Encoder", "Name", cli_json_text(e->name), "Version",
+                                cli_json_text(e->version), "Sha256", cli_json_text(e->sha256),
+                                "Plane", cli_planes[plane], "Dim", (json_int_t)e->dim));
         else if (!args->quiet)
-            cli_line(args->out, "created archive %s: encoder %s %s, %u numbers per slice, %s slices",
-                     dir, e->name, e->version, e->dim, cli_planes[plane]);
+            cli_line(args->out,
+                     "created archive %s: encoder %s %s, %u numbers per slice, %s slices", dir,
+                     e->name, e->version, e->dim, cli_planes[plane]);
     }
     cmir_encoder_close(encoder);
     return st;
@@ -40,9 +42,14 @@ static const cli_option init_options[] = {
     {"plane", 0, "PLANE", "how volumes are sliced: axial (default), coronal, sagittal"},
     {NULL, 0, NULL, NULL},
 };
-const cli_verb cli_verb_init = {
-    "init", "ARCHIVE", "Makes an empty archive.",
-    "init lungs\ninit lungs --encoder biomedclip.json --plane coronal", 1, 1, init_options, run_init};
+const cli_verb cli_verb_init = {"init",
+                                "ARCHIVE",
+                                "Makes an empty archive.",
+                                "init lungs\ninit lungs --encoder biomedclip.json --plane coronal",
+                                1,
+                                1,
+                                init_options,
+                                run_init};
 
 static void
 print_stat(cli_args *args, const cmir_archive_info *info)
@@ -120,10 +127,10 @@ run_verify(cli_args *args, cmir_error *err)
     if (n > 0)
         args->exit_code = 1;
     if (st == CMIR_OK && args->json) {
-        cli_json_print(args, json_pack("{s:o, s:I, s:b, s:O}", "Archive",
-                                       cli_json_text(args->operands[0]), "Volumes",
-                                       (json_int_t)n_volumes, "Sound", n == 0, "Problems",
-                                       problems));
+        cli_json_print(args,
+                       json_pack("{s:o, s:I, s:b, s:O}", "Archive",
+                                 cli_json_text(args->operands[0]), "Volumes", (json_int_t)n_volumes,
+                                 "Sound", n == 0, "Problems", problems));
     } else {
         json_array_foreach(problems, i, problem)
             cli_line(args->out, "%s", json_string_value(problem));
@@ -138,8 +145,8 @@ run_verify(cli_args *args, cmir_error *err)
 }
 
 const cli_verb cli_verb_verify = {
-    "verify", "ARCHIVE", "Reads all of an archive and checks it.", "verify lungs", 1, 1, NULL,
-    run_verify};
+    "verify", "ARCHIVE", "Reads all of an archive and checks it.", "verify lungs", 1, 1,
+    NULL,     run_verify};
 
 /* Rows of the table that name no volume of the archive. */
 static json_t *
@@ -178,9 +185,8 @@ print_labelled(cli_args *args, size_t n_rows, size_t n_labelled, json_t *missing
         return;
     cli_line(args->out, "%zu of %zu rows name a volume of the archive and were applied", n_labelled,
              n_rows);
-    json_array_foreach(missing, i, id)
-        if (i < shown)
-            cli_line(args->out, "  no volume %s", json_string_value(id));
+    json_array_foreach(missing, i, id) if (i < shown)
+        cli_line(args->out, "  no volume %s", json_string_value(id));
     if (json_array_size(missing) > shown)
         cli_line(args->out, "  ... and %zu more (-v lists all)", json_array_size(missing) - shown);
 }
@@ -207,11 +213,12 @@ run_label(cli_args *args, cmir_error *err)
         print_labelled(args, n_rows, n_labelled, missing);
         json_decref(missing);
         if (n_rows > 0 && n_labelled == 0)
-            st = cli_fail(err, CMIR_ENOTFOUND,
-                          "%.80s: no row names a volume of the archive: the first names '%.40s'%s%.40s%s",
-                          csv, cmir_label_table_volume(table, 0),
-                          n_ids > 0 ? ", the archive's first is '" : "", n_ids > 0 ? ids[0] : "",
-                          n_ids > 0 ? "'" : "");
+            st = cli_fail(
+                err, CMIR_ENOTFOUND,
+                "%.80s: no row names a volume of the archive: the first names '%.40s'%s%.40s%s",
+                csv, cmir_label_table_volume(table, 0),
+                n_ids > 0 ? ", the archive's first is '" : "", n_ids > 0 ? ids[0] : "",
+                n_ids > 0 ? "'" : "");
     }
     cmir_ids_free(ids, n_ids);
     cmir_label_table_free(table);
@@ -220,9 +227,14 @@ run_label(cli_args *args, cmir_error *err)
 }
 
 const cli_verb cli_verb_label = {
-    "label", "ARCHIVE CSV",
+    "label",
+    "ARCHIVE CSV",
     "Gives volumes labels from a CSV file: its first column, or `name`, names the volume.",
-    "label lungs labels.csv", 2, 2, NULL, run_label};
+    "label lungs labels.csv",
+    2,
+    2,
+    NULL,
+    run_label};
 
 static cmir_status
 run_remove(cli_args *args, cmir_error *err)
@@ -257,6 +269,11 @@ run_remove(cli_args *args, cmir_error *err)
     return CMIR_OK;
 }
 
-const cli_verb cli_verb_remove = {
-    "remove", "ARCHIVE VOLUME...", "Removes volumes from an archive; their files stay.",
-    "remove lungs patient17_ct", 2, -1, NULL, run_remove};
+const cli_verb cli_verb_remove = {"remove",
+                                  "ARCHIVE VOLUME...",
+                                  "Removes volumes from an archive; their files stay.",
+                                  "remove lungs patient17_ct",
+                                  2,
+                                  -1,
+                                  NULL,
+                                  run_remove};

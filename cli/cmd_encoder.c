@@ -113,7 +113,11 @@ run_encoder(cli_args *args, cmir_error *err)
     return inspect_encoder(args, err);
 }
 
-const cli_verb cli_verb_encoder = {
-    "encoder", "list [CARD.json...] | inspect CARD.json",
-    "Lists encoders, or tells what one expects and gives.",
-    "encoder list\nencoder inspect biomedclip.json", 1, -1, NULL, run_encoder};
+const cli_verb cli_verb_encoder = {"encoder",
+                                   "list [CARD.json...] | inspect CARD.json",
+                                   "Lists encoders, or tells what one expects and gives.",
+                                   "encoder list\nencoder inspect biomedclip.json",
+                                   1,
+                                   -1,
+                                   NULL,
+                                   run_encoder};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_list.c: the verbs list, show and export: what an archive holds, volume by volume. */
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +32,8 @@ static cmir_status
 list_volumes(cli_args *args, const cmir_archive *archive, char *const *ids, size_t n,
              cmir_error *err)
 {
-    static const char *const heading[] = {"VOLUME", "SLICES", "MODALITY", "BODY PART",
-                                          "PATIENT", "DATE",  "PATH",     "LABELS"};
+    static const char *const heading[] = {"VOLUME",  "SLICES", "MODALITY", "BODY PART",
+                                          "PATIENT", "DATE",   "PATH",     "LABELS"};
     cli_table table = {.n_columns = args->verbose ? 8 : 7, .right = 1u << 1};
     json_t *volumes = cli_need(json_array());
     cmir_status st = CMIR_OK;
@@ -70,9 +71,9 @@ run_list(cli_args *args, cmir_error *err)
     if ((st = cmir_archive_list(archive, cli_get(args, "where"), &ids, &n, err)) == CMIR_OK)
         st = list_volumes(args, archive, ids, n, err);
     if (st == CMIR_OK && n == 0 && !args->json && !args->quiet)
-        cli_line(stderr, "cmir list: %s", cmir_archive_get_info(archive)->n_volumes == 0
-                                              ? "the archive is empty"
-                                              : "no volume passes --where");
+        cli_line(stderr, "cmir list: %s",
+                 cmir_archive_get_info(archive)->n_volumes == 0 ? "the archive is empty"
+                                                                : "no volume passes --where");
     cmir_ids_free(ids, n);
     cmir_archive_close(archive);
     return st;
@@ -83,9 +84,14 @@ static const cli_option list_options[] = {
     {NULL, 0, NULL, NULL},
 };
 const cli_verb cli_verb_list = {
-    "list", "ARCHIVE", "Lists the volumes of an archive.",
-    "list lungs\nlist lungs --where \"cancer_flag = 1 and not PatientSex = 'F'\"", 1, 1,
-    list_options, run_list};
+    "list",
+    "ARCHIVE",
+    "Lists the volumes of an archive.",
+    "list lungs\nlist lungs --where \"cancer_flag = 1 and not PatientSex = 'F'\"",
+    1,
+    1,
+    list_options,
+    run_list};
 
 static void
 show_json(cli_args *args, const cmir_record *record)
@@ -107,8 +113,9 @@ show_json(cli_args *args, const cmir_record *record)
         if (record->slice_marks[i] & CMIR_SLICE_AIR)
             cli_json_add(air, json_integer(i));
     }
-    cli_json_set(o, "Dims", json_pack("[I, I, I]", (json_int_t)info->dims[0],
-                                      (json_int_t)info->dims[1], (json_int_t)info->dims[2]));
+    cli_json_set(o, "Dims",
+                 json_pack("[I, I, I]", (json_int_t)info->dims[0], (json_int_t)info->dims[1],
+                           (json_int_t)info->dims[2]));
     cli_json_set(o, "Affine", affine);
     cli_json_set(o, "HasHU", json_boolean(info->has_hu));
     cli_json_set(o, "ValueLow", cli_json_number(info->value_low));
@@ -126,12 +133,12 @@ show_text(cli_args *args, const cmir_record *record)
     const struct {
         const char *name, *value;
     } texts[] = {
-        {"volume", info->volume_id},     {"path", info->path},
-        {"format", info->format},        {"modality", info->modality},
-        {"body part", info->body_part},  {"patient", info->patient_id},
-        {"sex", info->patient_sex},      {"date", info->study_date},
-        {"study", info->study_uid},      {"series", info->series_uid},
-        {"maker", info->manufacturer},   {"description", info->description},
+        {"volume", info->volume_id},    {"path", info->path},
+        {"format", info->format},       {"modality", info->modality},
+        {"body part", info->body_part}, {"patient", info->patient_id},
+        {"sex", info->patient_sex},     {"date", info->study_date},
+        {"study", info->study_uid},     {"series", info->series_uid},
+        {"maker", info->manufacturer},  {"description", info->description},
         {"added", record->added},
     };
     FILE *out = args->out;
@@ -171,9 +178,14 @@ run_show(cli_args *args, cmir_error *err)
     return st;
 }
 
-const cli_verb cli_verb_show = {
-    "show", "ARCHIVE VOLUME", "Tells all that an archive knows of one volume.",
-    "show lungs patient17_ct", 2, 2, NULL, run_show};
+const cli_verb cli_verb_show = {"show",
+                                "ARCHIVE VOLUME",
+                                "Tells all that an archive knows of one volume.",
+                                "show lungs patient17_ct",
+                                2,
+                                2,
+                                NULL,
+                                run_show};
 
 /* numpy's format 1.0: magic, version, length of the header, the header padded to 64 bytes. */
 static void
@@ -211,18 +223,21 @@ run_export(cli_args *args, cmir_error *err)
     if (args->out == stdout && args->json)
         return cli_fail(err, CMIR_EINVAL, "--json and -o - would both write to standard output");
     if (args->out == stdout && isatty(STDOUT_FILENO))
-        return cli_fail(err, CMIR_EINVAL, "standard output is a terminal; it would get binary data");
+        return cli_fail(err, CMIR_EINVAL,
+                        "standard output is a terminal; it would get binary data");
     if ((st = cmir_archive_open(args->operands[0], CMIR_READ, &archive, err)) != CMIR_OK)
         return st;
     if ((st = cmir_archive_embeddings(archive, args->operands[1], &e, err)) == CMIR_OK) {
         write_npy(args->out, &e);
-        if (args->json) {
+        if (fflush(args->out) != 0 || ferror(args->out)) {
+            st = cli_fail(err, CMIR_EIO, "%s: cannot write: %s", path, strerror(errno));
+        } else if (args->json) {
             FILE *file = args->out;
             args->out = stdout;
-            cli_json_print(args, json_pack("{s:o, s:o, s:I, s:I}", "VolumeId",
-                                           cli_json_text(args->operands[1]), "Path",
-                                           cli_json_text(path), "Slices",
-                                           (json_int_t)e.n_slices, "Dim", (json_int_t)e.dim));
+            cli_json_print(args,
+                           json_pack("{s:o, s:o, s:I, s:I}", "VolumeId",
+                                     cli_json_text(args->operands[1]), "Path", cli_json_text(path),
+                                     "Slices", (json_int_t)e.n_slices, "Dim", (json_int_t)e.dim));
             args->out = file;
         } else if (args->out != stdout && !args->quiet) {
             cli_line(stderr, "%s: %u slices x %u, float32", path, e.n_slices, e.dim);
@@ -234,6 +249,11 @@ run_export(cli_args *args, cmir_error *err)
 }
 
 const cli_verb cli_verb_export = {
-    "export", "ARCHIVE VOLUME -o FILE.npy",
+    "export",
+    "ARCHIVE VOLUME -o FILE.npy",
     "Writes the embeddings of a volume as a numpy array: float32, one row per slice.",
-    "export lungs patient17_ct -o patient17.npy", 2, 2, NULL, run_export};
+    "export lungs patient17_ct -o patient17.npy",
+    2,
+    2,
+    NULL,
+    run_export};

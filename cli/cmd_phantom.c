@@ -28,7 +28,8 @@ run_phantom(cli_args *args, cmir_error *err)
     else if (!args->quiet)
         cli_line(args->out,
                  "%s: %u volumes in volumes/, queries in queries/, lesions in masks/; labels.csv, "
-                 "truth.csv", dir, n);
+                 "truth.csv",
+                 dir, n);
     return CMIR_OK;
 }
 
@@ -37,6 +38,11 @@ static const cli_option phantom_options[] = {
     {"seed", 0, "N", "the same seed writes the same scans (default 1)"},
     {NULL, 0, NULL, NULL},
 };
-const cli_verb cli_verb_phantom = {
-    "phantom", "OUT", "Writes CT-like scans of made-up patients, to try things with.",
-    "phantom trial --volumes 24 --seed 7", 1, 1, phantom_options, run_phantom};
+const cli_verb cli_verb_phantom = {"phantom",
+                                   "OUT",
+                                   "Writes CT-like scans of made-up patients, to try things with.",
+                                   "phantom trial --volumes 24 --seed 7",
+                                   1,
+                                   1,
+                                   phantom_options,
+                                   run_phantom};

@@ -27,7 +27,8 @@ parse_slices(const char *text, cmir_search_options *options, cmir_error *err)
     if (!good)
         return cli_fail(err, CMIR_EINVAL,
                         "--slices '%s': the first and last slice of the query are wanted, from 0, "
-                        "such as 40:60", text);
+                        "such as 40:60",
+                        text);
     if (value[0] > value[1])
         return cli_fail(err, CMIR_EINVAL, "--slices %s: the first comes after the last", text);
     options->slices_given = true;
@@ -133,7 +134,7 @@ print_json(cli_args *args, const cmir_archive *archive, const cmir_result *r)
 static void
 print_hits(cli_args *args, const cmir_result *r)
 {
-    static const char *const heading[] = {"RANK", "SCORE", "VOLUME",    "SLICES",
+    static const char *const heading[] = {"RANK", "SCORE",    "VOLUME",    "SLICES",
                                           "MM",   "OF QUERY", "BEST PAIR", "LABELS"};
     cli_table table = {.n_columns = 8, .right = 1u << 0 | 1u << 1 | 1u << 3 | 1u << 4 | 1u << 5};
 
@@ -184,9 +185,8 @@ print_text(cli_args *args, const cmir_archive *archive, const cmir_search_option
 
     if (!args->quiet)
         cli_line(args->out, "query: %s, slices %u-%u of 0-%u (%u only air); encoder %s %s",
-                 r->query->info.volume_id, r->first_slice, r->last_slice,
-                 r->query->n_slices - 1, r->query->n_air, info->encoder_name,
-                 info->encoder_version);
+                 r->query->info.volume_id, r->first_slice, r->last_slice, r->query->n_slices - 1,
+                 r->query->n_air, info->encoder_name, info->encoder_version);
     if (r->n_candidates == 0)
         explain_nothing(args, archive, options);
     else
@@ -275,7 +275,12 @@ static const cli_option search_options[] = {
     {NULL, 0, NULL, NULL},
 };
 const cli_verb cli_verb_search = {
-    "search", "ARCHIVE QUERY",
+    "search",
+    "ARCHIVE QUERY",
     "Finds volumes like the query: a file, a folder, or ARCHIVE:VOLUME.",
     "search lungs scan.nii.gz --slices 40:60 --report report.html\n"
-    "search lungs lungs:patient17_ct --exclude patient --json", 2, 2, search_options, run_search};
+    "search lungs lungs:patient17_ct --exclude patient --json",
+    2,
+    2,
+    search_options,
+    run_search};

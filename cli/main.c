@@ -12,8 +12,8 @@
 #include "cli.h"
 
 static const cli_verb *const verbs[] = {
-    &cli_verb_init,   &cli_verb_add,  &cli_verb_label,  &cli_verb_list,
-    &cli_verb_show,   &cli_verb_remove, &cli_verb_search, &cli_verb_stat,
+    &cli_verb_init,   &cli_verb_add,    &cli_verb_label,   &cli_verb_list,
+    &cli_verb_show,   &cli_verb_remove, &cli_verb_search,  &cli_verb_stat,
     &cli_verb_verify, &cli_verb_export, &cli_verb_encoder, &cli_verb_phantom,
 };
 #define N_VERBS (sizeof verbs / sizeof verbs[0])
@@ -29,12 +29,14 @@ static void
 print_overview(FILE *out)
 {
     fputs("cmir VERB [options] ARCHIVE ...\n\n"
-          "Finds past 3-D scans that look like a query, and the slices that match.\n\n", out);
+          "Finds past 3-D scans that look like a query, and the slices that match.\n\n",
+          out);
     for (size_t i = 0; i < N_VERBS; i++)
         fprintf(out, "  %-8s %s\n", verbs[i]->name, verbs[i]->summary);
     fputs("  help     Explains a verb: cmir help VERB.\n\n"
           "cmir VERB --help shows options and an example.\n\n"
-          "Research use only, not for diagnosis.\n", out);
+          "Research use only, not for diagnosis.\n",
+          out);
 }
 
 /* Index of the verb: the first word that is neither an option nor the value of one. */
@@ -46,7 +48,8 @@ find_verb(int argc, char **argv)
     while (i < argc && argv[i][0] == '-' && argv[i][1] != '\0') {
         bool takes_next = false;
         for (const cli_option *o = cli_common_options; o->name != NULL; o++) {
-            const bool is_long = strncmp(argv[i], "--", 2) == 0 && strcmp(argv[i] + 2, o->name) == 0;
+            const bool is_long =
+                strncmp(argv[i], "--", 2) == 0 && strcmp(argv[i] + 2, o->name) == 0;
             const bool is_short = o->letter != 0 && argv[i][1] == o->letter && argv[i][2] == '\0';
             takes_next = takes_next || (o->value != NULL && (is_long || is_short));
         }
@@ -99,8 +102,8 @@ open_output(cli_args *args, char **tmp, cmir_error *err)
     sprintf(name, direct ? "%s" : "%s.%ld.tmp", path, (long)getpid());
     args->out = fopen(name, "w");
     if (args->out == NULL) {
-        const cmir_status status = cli_fail(err, CMIR_EIO, "%s: cannot write: %s", path,
-                                            strerror(errno));
+        const cmir_status status =
+            cli_fail(err, CMIR_EIO, "%s: cannot write: %s", path, strerror(errno));
         free(name);
         args->out = stdout;
         return status;
@@ -143,8 +146,8 @@ conclude(const cli_args *args, cmir_status st, const cmir_error *err)
     if (st == CMIR_OK)
         return args->exit_code;
     fflush(stdout);
-    cli_line(stderr, "cmir %s%s%s", args->verb == NULL ? "" : verb,
-             args->verb == NULL ? "" : ": ", err->msg[0] != '\0' ? err->msg : cmir_status_name(st));
+    cli_line(stderr, "cmir %s%s%s", args->verb == NULL ? "" : verb, args->verb == NULL ? "" : ": ",
+             err->msg[0] != '\0' ? err->msg : cmir_status_name(st));
     if (st != CMIR_EINVAL)
         return 1;
     cli_line(stderr, "Try: cmir %s%s", verb, args->verb == NULL ? "" : " --help");

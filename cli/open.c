@@ -115,11 +115,12 @@ choose_volume(const cmir_scan *scan, const char *path, const char *series, size_
     if (n_refused == 1)
         return cli_fail(err, refused->reason.code, "%s", refused->reason.msg);
     if (n_refused > 1)
-        return cli_fail(err, refused->reason.code, "%s (and %zu more refused)",
-                        refused->reason.msg, n_refused - 1);
+        return cli_fail(err, refused->reason.code, "%s (and %zu more refused)", refused->reason.msg,
+                        n_refused - 1);
     return cli_fail(err, CMIR_ENOTFOUND, "%s: no scan found in it%s", path,
                     cli_is_archive(path) ? "; to search with a volume of an archive, name it as "
-                                           "ARCHIVE:VOLUME" : "");
+                                           "ARCHIVE:VOLUME"
+                                         : "");
 }
 
 /* Scouts beside a series do not count unless there is nothing else. */
@@ -169,7 +170,8 @@ open_stored(const char *text, cli_query *out, cmir_error *err)
     if (out->volume_id == NULL)
         return cli_fail(err, CMIR_ENOTFOUND,
                         "%s: no such file or folder, and no ARCHIVE:VOLUME of an archive that "
-                        "exists", text);
+                        "exists",
+                        text);
     return st;
 }
 

@@ -15,7 +15,8 @@ const cli_option cli_common_options[] = {
     {"verbose", 'v', NULL, "say more"},
     {"quiet", 'q', NULL, "no progress, no remarks"},
     {"threads", 0, "N", "use N threads (default: all CPUs)"},
-    {"onnxruntime", 0, "PATH", "libonnxruntime.so to use (default: beside cmir, then the system's)"},
+    {"onnxruntime", 0, "PATH",
+     "libonnxruntime.so to use (default: beside cmir, then the system's)"},
     {"version", 0, NULL, "print the version"},
     {"help", 'h', NULL, "print this help"},
     {NULL, 0, NULL, NULL},
@@ -121,8 +122,7 @@ bad_option(const cli_verb *verb, int what, char *const *argv, cmir_error *err)
             option = option_at(verb, i);
     if (what == '?')
         return cli_fail(err, CMIR_EINVAL, "option --%s takes no value", option->name);
-    return cli_fail(err, CMIR_EINVAL, "option --%s needs a value: %s", option->name,
-                    option->value);
+    return cli_fail(err, CMIR_EINVAL, "option --%s needs a value: %s", option->name, option->value);
 }
 
 static cmir_status
@@ -131,7 +131,8 @@ check_operands(const cli_args *args, cmir_error *err)
     const cli_verb *verb = args->verb;
 
     if (args->n_operands < verb->min_operands)
-        return cli_fail(err, CMIR_EINVAL, "%s needs: %s", verb->name, verb->operands);
+        return cli_fail(err, CMIR_EINVAL, "an argument is missing: cmir %s %s", verb->name,
+                        verb->operands);
     if (verb->max_operands >= 0 && args->n_operands > verb->max_operands)
         return cli_fail(err, CMIR_EINVAL, "one argument too many: '%s'",
                         args->operands[verb->max_operands]);
@@ -142,7 +143,8 @@ cmir_status
 cli_parse(int argc, char **argv, const cli_verb *verb, cli_args *args, cmir_error *err)
 {
     struct option table[CLI_MAX_OPTIONS + 1] = {0};
-    char letters[2 * CLI_MAX_OPTIONS + 3] = "-:"; /* -: operands in their place; :: tell what lacks */
+    char letters[2 * CLI_MAX_OPTIONS + 3] =
+        "-:"; /* -: operands in their place; :: tell what lacks */
     size_t n = 0;
     int got;
 
@@ -177,8 +179,8 @@ cli_parse(int argc, char **argv, const cli_verb *verb, cli_args *args, cmir_erro
 }
 
 cmir_status
-cli_get_number(const cli_args *args, const char *name, uint64_t low, uint64_t high,
-               uint64_t *value, cmir_error *err)
+cli_get_number(const cli_args *args, const char *name, uint64_t low, uint64_t high, uint64_t *value,
+               cmir_error *err)
 {
     const char *text = cli_get(args, name);
     uint64_t sum = 0;
@@ -223,8 +225,7 @@ cli_get_choice(const cli_args *args, const char *name, const char *const *names,
             *choice = i;
             return CMIR_OK;
         }
-        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i == 0 ? "" : ", ",
-                 names[i]);
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i == 0 ? "" : ", ", names[i]);
     }
     return cli_fail(err, CMIR_EINVAL, "--%s '%s': one of these is wanted: %s", name, text, all);
 }

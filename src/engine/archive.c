@@ -12,8 +12,7 @@
 #include "engine/engine_internal.h"
 
 cmir_status
-cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane plane,
-                    cmir_error *err)
+cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane plane, cmir_error *err)
 {
     if (dir == NULL || *dir == '\0')
         return FAIL(err, CMIR_EINVAL, "archive: the path of a directory is wanted");
@@ -22,9 +21,8 @@ cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane pla
     if (plane != CMIR_AXIAL && plane != CMIR_CORONAL && plane != CMIR_SAGITTAL)
         return FAIL(err, CMIR_EINVAL, "%s: no such plane: %d", dir, (int)plane);
     const cmir_encoder_info *info = cmir_encoder_get_info(encoder);
-    const cmir_binding binding = {info->name,      info->version,   info->sha256,
-                                  info->card_json, info->card_path, info->dim,
-                                  plane};
+    const cmir_binding binding = {info->name,      info->version, info->sha256, info->card_json,
+                                  info->card_path, info->dim,     plane};
     return cmir_store_create(dir, &binding, err);
 }
 
@@ -119,8 +117,8 @@ cmir_archive_check_same(const cmir_archive *archive, const cmir_archive *other, 
 }
 
 cmir_status
-cmir_record_describe(const cmir_volume *volume, cmir_plane plane,
-                     const cmir_embeddings *embeddings, cmir_record *record, cmir_error *err)
+cmir_record_describe(const cmir_volume *volume, cmir_plane plane, const cmir_embeddings *embeddings,
+                     cmir_record *record, cmir_error *err)
 {
     cmir_stack stack;
     const cmir_status st = cmir_volume_stack(volume, plane, &stack, err);

@@ -140,8 +140,8 @@ rank_snapshot(const cmir_snapshot *snapshot, const struct query_rows *rows,
         goto done;
     for (size_t i = 0; i < n_ranked && st == CMIR_OK; i++) {
         cmir_hit *hit = &result->hits[i];
-        if ((st = cmir_snapshot_record(snapshot, ranked[i].candidate, &result->records[i],
-                                       err)) != CMIR_OK)
+        if ((st = cmir_snapshot_record(snapshot, ranked[i].candidate, &result->records[i], err)) !=
+            CMIR_OK)
             break;
         hit->rank = (uint32_t)i + 1;
         hit->score = ranked[i].score;
@@ -195,8 +195,8 @@ search(const cmir_archive *archive, const cmir_embeddings *e, const cmir_search_
     cmir_snapshot_close(snapshot);
     free_rows(&rows);
     (void)clock_gettime(CLOCK_MONOTONIC, &end);
-    result->view.seconds = (double)(end.tv_sec - start.tv_sec) +
-                           (double)(end.tv_nsec - start.tv_nsec) * 1e-9;
+    result->view.seconds =
+        (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) * 1e-9;
     return st;
 }
 
@@ -269,12 +269,11 @@ cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archiv
         (st = cmir_archive_check_same(archive, query_archive, err)) != CMIR_OK ||
         (st = cmir_engine_result_new(&result, err)) != CMIR_OK)
         return st;
-    if ((st = cmir_snapshot_open_one(query_archive->store, volume_id, &snapshot, err)) ==
-            CMIR_OK &&
+    if ((st = cmir_snapshot_open_one(query_archive->store, volume_id, &snapshot, err)) == CMIR_OK &&
         (st = cmir_snapshot_record(snapshot, 0, &result->query, err)) == CMIR_OK &&
         (st = check_slices(o, volume_id, result->query->n_slices, err)) == CMIR_OK &&
-        (st = cmir_rows_to_embeddings(&cmir_snapshot_get(snapshot, 0)->rows, volume_id,
-                                      &embeddings, err)) == CMIR_OK) {
+        (st = cmir_rows_to_embeddings(&cmir_snapshot_get(snapshot, 0)->rows, volume_id, &embeddings,
+                                      err)) == CMIR_OK) {
         cmir_snapshot_close(snapshot);
         snapshot = NULL;
         st = search(archive, &embeddings, o, result, err);
