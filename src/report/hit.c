@@ -14,7 +14,7 @@
 #include "report/html.h"
 #include "report/strip.h"
 
-enum { SIDE_BEST = 384, SIDE_FURTHER = 184, SIDE_THUMB = 72, N_FURTHER = 2 };
+enum { SIDE_BEST = 384, SIDE_FURTHER = 176, SIDE_THUMB = 72, N_FURTHER = 2 };
 
 /* Letters at the left, right, top and bottom of a picture. */
 static const char *const letters[3][4] = {
@@ -73,8 +73,9 @@ cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_window window, c
     if (side > SIDE_THUMB) {
         for (int i = 0; i < 4; i++)
             cmir_buf_printf(out, "<i class=\"%s\">%s</i>", places[i], letters[plane][i]);
-        write_bar(out, frame, (double)width / side);
     }
+    if (side > SIDE_FURTHER)
+        write_bar(out, frame, (double)width / side);
     cmir_buf_puts(out, "</div>");
     return st;
 }
@@ -82,8 +83,8 @@ cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_window window, c
 void
 cmir_mm_write(cmir_buf *out, double mm)
 {
-    if (isfinite(mm))
-        cmir_buf_printf(out, "%.1f mm", mm);
+    if (isfinite(mm)) /* + 0.0: never "-0.0" */
+        cmir_buf_printf(out, "%.1f mm", round(mm * 10) / 10 + 0.0);
 }
 
 static void
@@ -133,15 +134,17 @@ cmir_facts_write(cmir_buf *out, const cmir_record *record)
     write_fact(out, "Source", info->path);
 }
 
-/* The caption of one side of a pair. */
+/* The caption of one side of a pair; a short one below a small picture. */
 static void
-write_caption(cmir_buf *out, const char *class, const char *who, const cmir_record *record,
-              uint32_t slice, bool with_uid)
+write_caption(cmir_buf *out, bool is_query, const cmir_record *record, uint32_t slice, bool brief)
 {
-    cmir_buf_printf(out, "<figcaption><span class=\"%s\">%s slice %u</span> ", class, who, slice);
+    const char *who = brief ? "" : is_query ? "query " : "this volume ";
+
+    cmir_buf_printf(out, "<figcaption><span class=\"%s\">%sslice %u</span> ",
+                    is_query ? "query" : "found", who, slice);
     if (slice < record->n_slices) {
         cmir_mm_write(out, record->slice_mm[slice]);
-        if (with_uid && record->slice_uids[slice][0] != '\0') {
+        if (!brief && record->slice_uids[slice][0] != '\0') {
             cmir_buf_puts(out, "<br/><span class=\"soft\">");
             cmir_html_text(out, record->slice_uids[slice]);
             cmir_buf_puts(out, "</span>");
@@ -163,8 +166,7 @@ write_side(cmir_buf *out, const cmir_source *source, const cmir_frame *frame, ui
     cmir_buf_puts(out, "<figure>");
     const cmir_status st =
         cmir_picture_write(out, frame, own, source->plane, side, alt, err);
-    write_caption(out, is_query ? "query" : "found", is_query ? "query" : "this volume's",
-                  source->record, slice, side == SIDE_BEST);
+    write_caption(out, is_query, source->record, slice, side != SIDE_BEST);
     cmir_buf_puts(out, "</figure>\n");
     return st;
 }
@@ -174,13 +176,12 @@ static cmir_status
 write_pair(cmir_buf *out, const cmir_source *query, const cmir_source *found,
            const cmir_match *match, unsigned side, cmir_error *err)
 {
-    const unsigned detail = side == SIDE_BEST ? SIDE_BEST : 2 * side;
     cmir_frame q, f;
     cmir_window windows[2], others[2];
     cmir_status st = CMIR_OK;
 
-    cmir_frame_take(&q, query, match->query_slice, detail > SIDE_BEST ? SIDE_BEST : detail);
-    cmir_frame_take(&f, found, match->match_slice, detail > SIDE_BEST ? SIDE_BEST : detail);
+    cmir_frame_take(&q, query, match->query_slice, 2 * side);
+    cmir_frame_take(&f, found, match->match_slice, 2 * side);
     cmir_frame_windows(q.values != NULL ? &q : &f, windows);
     cmir_frame_windows(&f, others);
     if (windows[1] == windows[0] && q.has_hu && f.has_hu)
@@ -189,7 +190,7 @@ write_pair(cmir_buf *out, const cmir_source *query, const cmir_source *found,
     for (int w = 0; w < n_windows && st == CMIR_OK; w++) {
         cmir_buf_puts(out, "<div class=\"pair\"><h3>");
         if (side == SIDE_BEST)
-            cmir_buf_printf(out, "%s &#183; ", w == 0 ? "Best pair" : "The same");
+            cmir_buf_puts(out, "Best pair &#183; ");
         if (side == SIDE_BEST && (q.values != NULL || f.values != NULL))
             cmir_buf_printf(out, "%s &#183; ", cmir_window_name(windows[w]));
         cmir_buf_printf(out, "similarity %.4f</h3>\n", (double)match->similarity);
@@ -312,19 +313,18 @@ cmir_hit_write(const cmir_result *result, const cmir_hit *hit, const cmir_source
     write_run(section, hit);
     cmir_buf_printf(section,
                     "</b> of this volume, found by <b class=\"query\">slices %u to %u</b> of the "
-                    "query.</p>\n<div class=\"pairs\">\n",
+                    "query.</p>\n<div class=\"pairs\">\n<div>\n",
                     hit->query_first, hit->query_last);
     st = write_pair(section, query, found, &hit->matches[hit->best], SIDE_BEST, err);
+    cmir_buf_puts(section, "</div>\n<div class=\"side\">\n");
     const uint32_t n = choose_further(hit, further);
-    cmir_buf_puts(section, n > 0 ? "<div>" : "");
     for (uint32_t k = 0; k < n && st == CMIR_OK; k++)
         st = write_pair(section, query, found, further[k], SIDE_FURTHER, err);
-    cmir_buf_puts(section, n > 0 ? "</div>\n</div>\n" : "</div>\n");
-    cmir_buf_puts(section, "<div class=\"strips\">\n");
+    cmir_buf_puts(section, "<dl>\n");
+    cmir_facts_write(section, hit->record);
+    cmir_buf_puts(section, "</dl>\n</div>\n</div>\n<div class=\"strips\">\n");
     cmir_strip_similarity(section, hit);
     cmir_strip_pairs(section, result, hit);
-    cmir_buf_puts(section, "</div>\n<dl>\n");
-    cmir_facts_write(section, hit->record);
-    cmir_buf_puts(section, "</dl>\n</section>\n");
+    cmir_buf_puts(section, "</div>\n</section>\n");
     return st == CMIR_OK ? write_row(row, result, hit, found, err) : st;
 }

@@ -14,14 +14,14 @@ cmir_status cmir_hit_write(const cmir_result *result, const cmir_hit *hit,
                            const cmir_source *query, const cmir_source *found, cmir_buf *section,
                            cmir_buf *row, cmir_error *err);
 
-/* A slice in a square of `side` pixels: 384, 288, 184 or 72.  Small ones carry no letters. */
+/* A slice in a square of `side` pixels: 384, 288, 176 or 72.  Small ones carry no letters. */
 cmir_status cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_window window,
                                cmir_plane plane, unsigned side, const char *alt, cmir_error *err);
 
 /* What is known of a volume, as <dt>, <dd> pairs. */
 void cmir_facts_write(cmir_buf *out, const cmir_record *record);
 
-/* "1 234.5 mm"-like places: "-87.5 mm", or nothing where it is not known. */
+/* A place, such as "-87.5 mm"; nothing where it is not known. */
 void cmir_mm_write(cmir_buf *out, double mm);
 
 #endif

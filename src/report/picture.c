@@ -15,6 +15,10 @@
 /* Slices are where they were if they lie within this distance. */
 #define SAME_PLACE_MM 0.05
 
+#define BODY_HU (-250.0f) /* denser: fat, muscle, bone; also the table */
+
+enum { MAX_SIDE = 384 };
+
 static const struct {
     const char *name;
     float centre, width;
@@ -133,20 +137,45 @@ average_line(const float *in, uint32_t n_in, size_t stride_in, float *out, uint3
     }
 }
 
-/* Shares of lung and bone in the body: what is denser than fat, and the lung itself. */
+/* The first and the last of n values, `stride` apart, that are body; first > last: none. */
+struct span {
+    uint32_t first, last;
+};
+
+static struct span
+body_span(const float *values, uint32_t n, size_t stride)
+{
+    struct span span = {n, 0};
+
+    for (uint32_t i = 0; i < n; i++)
+        if (values[i * stride] > BODY_HU) {
+            span.first = span.first < i ? span.first : i;
+            span.last = i;
+        }
+    return span;
+}
+
+/* Shares of lung and bone in the body.  Lung lies inside: it has body on all four sides, which
+ * cushions and clothes round the patient have not. */
 static void
 measure_content(cmir_frame *f)
 {
+    struct span columns[MAX_SIDE];
     double lung = 0, bone = 0, body = 0;
 
-    for (size_t i = 0; i < (size_t)f->width * f->height; i++) {
-        const float hu = f->values[i];
+    for (uint32_t c = 0; c < f->width; c++)
+        columns[c] = body_span(f->values + c, f->height, f->width);
+    for (uint32_t r = 0; r < f->height; r++) {
+        const float *row = f->values + (size_t)r * f->width;
+        const struct span span = body_span(row, f->width, 1);
 
-        lung += hu > -930 && hu < -550;
-        bone += hu > 300;
-        body += hu > -250;
+        for (uint32_t c = span.first; c <= span.last && c < f->width; c++) {
+            body += row[c] > BODY_HU;
+            bone += row[c] > 300;
+            lung += row[c] > -930 && row[c] < -550 && r > columns[c].first && r < columns[c].last;
+        }
     }
-    if (body + lung > 0) {
+    if (body > 0) {
         f->lung = lung / (body + lung);
         f->bone = bone / (body + lung);
     }
@@ -169,6 +198,7 @@ void
 cmir_frame_take(cmir_frame *frame, const cmir_source *source, uint32_t slice, uint32_t max_side)
 {
     memset(frame, 0, sizeof *frame);
+    max_side = max_side < MAX_SIDE ? max_side : MAX_SIDE;
     if (source->volume == NULL) {
         frame->problem = source->problem;
         return;

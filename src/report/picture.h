@@ -34,7 +34,7 @@ typedef enum cmir_window {
 const char *cmir_window_name(cmir_window window);
 
 /* A slice averaged down so that its pixels are square in millimetres and no side is longer than
- * asked for. */
+ * asked for, nor than 384. */
 typedef struct cmir_frame {
     float *values; /* [height][width]; NULL: no picture, `problem` says why */
     uint32_t width, height;

@@ -171,7 +171,7 @@ cmir_strip_similarity(cmir_buf *out, const cmir_hit *hit)
 {
     const cmir_record *record = hit->record;
     const cmir_match *best = &hit->matches[hit->best];
-    struct plot p = {.left = 520, .top = 100, .width = 6500, .height = 1280, .x_low = -0.5};
+    struct plot p = {.left = 700, .top = 100, .width = 6500, .height = 1280, .x_low = -0.5};
     const long bottom = p.top + p.height;
 
     p.x_high = record->n_slices - 0.5;
@@ -185,8 +185,8 @@ cmir_strip_similarity(cmir_buf *out, const cmir_hit *hit)
     draw_marks(out, &p, hit, true, false);
     draw_best(out, &p, best->match_slice, best->similarity);
     draw_slice_axis(out, &p, 0, record->n_slices - 1, record->slice_mm);
-    draw_text(out, p.left - 60, bottom + LINE_1, "end", "slice");
-    draw_text(out, p.left - 60, bottom + LINE_2, "end", "mm");
+    draw_text(out, p.left - 260, bottom + LINE_1, "end", "slice");
+    draw_text(out, p.left - 260, bottom + LINE_2, "end", "mm");
     draw_text(out, p.left + p.width / 2, bottom + LINE_3, "middle",
               "slice of this volume; height: cosine similarity of the query slice matched there");
     cmir_buf_puts(out, "</svg>\n");
@@ -197,7 +197,7 @@ cmir_strip_pairs(cmir_buf *out, const cmir_result *result, const cmir_hit *hit)
 {
     const cmir_match *best = &hit->matches[hit->best];
     const uint32_t n_slices = hit->record->n_slices;
-    struct plot p = {.left = 520, .top = 100, .width = 3300, .height = 1280};
+    struct plot p = {.left = 520, .top = 100, .width = 3100, .height = 1280};
 
     p.x_low = result->first_slice - 0.5;
     p.x_high = result->last_slice + 0.5;
