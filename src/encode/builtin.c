@@ -3,11 +3,11 @@
  *
  * A slice becomes a picture of SIDE x SIDE pixels of a square box round the body, as wide as the
  * body is large, so that the field of view does not matter.  Two things are told of each cell of
- * some coarse grids: how much of each range of HU it holds (memberships are soft, so noise moves
- * little), and how strong its edges run in each of 8 directions (gradients of a squashed picture,
- * so bone does not drown the rest).  Each grid's numbers are square-rooted and brought to unit
- * length.  Nothing but +, -, *, / and sqrt on IEEE numbers in a fixed order: every machine gives
- * the same bits. */
+ * coarse, overlapping grids: how much of each range of HU it holds (memberships are soft, so noise
+ * moves little), and how strong its edges run in each of 8 directions (gradients of a squashed
+ * picture, so bone does not drown the rest).  Each grid's numbers are square-rooted and brought to
+ * unit length.  Nothing but +, -, *, / and sqrt on IEEE numbers in a fixed order: every machine
+ * gives the same bits. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,40 +20,55 @@
 
 #define SIDE 96
 #define PIXELS (SIDE * SIDE)
-#define LOW_HU (-1024)  /* clipped; also what lies outside the picture */
+#define LOW_HU (-1024)  /* clipped; also what lies outside the slice */
 #define HIGH_HU 1500
-#define OTHER_LOW_HU (-300) /* where there is no HU: the robust ends of the values */
-#define OTHER_HIGH_HU 200
-#define N_TISSUES 8     /* ranges of HU, between EDGES_HU */
+#define LEVELS (HIGH_HU - LOW_HU) /* of the tables: one per HU */
+#define OTHER_LOW_HU (-600) /* where there is no HU: the robust ends of the values */
+#define OTHER_HIGH_HU 300
+#define N_KINDS 8       /* ranges of HU, between EDGES_HU; also directions */
 #define EDGES_HU {-700, -300, -120, -20, 40, 90, 200}
 #define EDGE_WIDTH_HU 30
 #define BODY_EDGE 1     /* the body lies above EDGES_HU[BODY_EDGE] */
-#define BOX_PERCENT 70  /* half the box's side, in percent of the root of the body's area */
-#define MIN_BODY_PERMILLE 5 /* of the picture; less is taken as this much */
-#define SQUASH_HU 400
-#define N_DIRECTIONS 8
-#define TISSUE_CELLS 4  /* cells per side of the finest grid; coarser: 2, 1 */
-#define EDGE_CELLS 6    /* cells per side of the finest grid; coarser: 3 */
-#define DIM (N_TISSUES * (1 + 4 + 16) + N_DIRECTIONS * (9 + 36))
-#define LEVELS 4096     /* of the tables over LOW_HU..HIGH_HU */
+#define REACH_PERCENT 70 /* half the box's side, in percent of the root of the body's area */
+#define LEAST_BODY_PERMILLE 5 /* of the slice; with less, the box holds the whole slice */
+#define SQUASH_HU 100
 #define ANGLES 1024     /* of the table of arc tangents over 0..1 */
-#define RADIUS 4        /* of the smoothing before gradients, sigma 1 pixel */
+#define RADIUS 4        /* of the binomial smoothing before gradients */
+#define MAX_GRID 6
+#define LEAST_BLOCK_PERMILLE 1 /* added to a block: one with less in it, of air, fades to 0 */
+#define N_BLOCKS 4
+#define DIM (N_KINDS * (2 * 2 + 4 * 4 + 4 * 4 + 6 * 6))
 #define BATCH 8
+
+/* The blocks of an embedding, in order: ranges of HU or directions over grid x grid cells. */
+static const struct {
+    bool directions;
+    int grid, weight_percent;
+} blocks[N_BLOCKS] = {{false, 2, 100}, {false, 4, 150}, {true, 4, 100}, {true, 6, 100}};
+
+static const int edges_hu[N_KINDS - 1] = EDGES_HU;
+
+/* How a row (or column) of the picture is shared by the two rows of cells next to it. */
+struct tent {
+    int cell; /* and the next one */
+    float weight[2];
+};
 
 /* Read-only once made. */
 struct builtin {
-    float tissue[LEVELS + 1][N_TISSUES]; /* membership; each level's sum is 1 */
-    float squashed[LEVELS + 1];          /* tanh(HU / SQUASH_HU) */
-    float direction[ANGLES + 1];         /* atan(i / ANGLES) in eighths of a turn */
+    float range[LEVELS + 2][N_KINDS]; /* membership of each HU; sums to 1.  The last is a copy */
+    float squashed[LEVELS + 2];       /* 1 + tanh(HU / SQUASH_HU): exact where it is air */
+    float direction[ANGLES + 1];      /* atan(i / ANGLES) in eighths of a turn */
     float smooth[2 * RADIUS + 1];
+    struct tent tents[N_BLOCKS][SIDE];
 };
 
 /* Memory of one encode() call. */
 struct work {
     float picture[PIXELS]; /* 0..1 over LOW_HU..HIGH_HU */
     float squashed[PIXELS], smoothed[PIXELS];
-    float tissue[TISSUE_CELLS][TISSUE_CELLS][N_TISSUES];
-    float edge[EDGE_CELLS][EDGE_CELLS][N_DIRECTIONS];
+    float row[SIDE][N_KINDS];
+    float cells[N_BLOCKS][MAX_GRID * MAX_GRID][N_KINDS];
 };
 
 /* exp(x) without libm, whose last bits differ between systems. */
@@ -90,67 +105,103 @@ arc_tangent(double t)
     return 8.0 * sum;
 }
 
+/* Pixel r has position p in units of cells; a cell's weights fall off linearly to its neighbours'
+ * centres, and sum to 1. */
+static void
+make_tents(struct tent *tents, int grid)
+{
+    double sums[MAX_GRID] = {0};
+
+    for (int pass = 0; pass < 2; pass++)
+        for (int r = 0; r < SIDE; r++) {
+            double p = (r + 0.5) * grid / SIDE - 0.5;
+            p = p < 0.0 ? 0.0 : p > grid - 1 ? grid - 1 : p;
+            const int cell = p < grid - 2 ? (int)p : grid - 2;
+            const double second = p - cell, first = 1.0 - second;
+            if (pass == 0) {
+                sums[cell] += first;
+                sums[cell + 1] += second;
+            } else {
+                tents[r] = (struct tent){cell, {(float)(first / sums[cell]),
+                                                (float)(second / sums[cell + 1])}};
+            }
+        }
+}
+
 static void
 make_tables(struct builtin *b)
 {
-    static const int edges[N_TISSUES - 1] = EDGES_HU;
     const double eighth = arc_tangent(1.0); /* of a turn */
-    double sum = 0.0;
+    double binomial = 1.0;
 
-    for (int i = 0; i <= LEVELS; i++) {
-        const double hu = LOW_HU + (HIGH_HU - LOW_HU) * (i / (double)LEVELS);
+    for (int i = 0; i <= LEVELS + 1; i++) {
+        const double hu = i <= LEVELS ? LOW_HU + i : HIGH_HU;
         double above = 1.0;
-        for (int t = 0; t < N_TISSUES - 1; t++) {
-            const double next = 1.0 / (1.0 + exponential((edges[t] - hu) / EDGE_WIDTH_HU));
-            b->tissue[i][t] = (float)(above - next);
+        for (int t = 0; t < N_KINDS - 1; t++) {
+            const double next = 1.0 / (1.0 + exponential((edges_hu[t] - hu) / EDGE_WIDTH_HU));
+            b->range[i][t] = (float)fmax(above - next, 0.0);
             above = next;
         }
-        b->tissue[i][N_TISSUES - 1] = (float)above;
-        b->squashed[i] = (float)(1.0 - 2.0 / (exponential(2.0 * hu / SQUASH_HU) + 1.0));
+        b->range[i][N_KINDS - 1] = (float)above;
+        b->squashed[i] = (float)(2.0 / (exponential(-2.0 * hu / SQUASH_HU) + 1.0));
     }
     for (int i = 0; i <= ANGLES; i++)
         b->direction[i] = (float)(arc_tangent(i / (double)ANGLES) / eighth);
-    for (int i = -RADIUS; i <= RADIUS; i++)
-        sum += exponential(-0.5 * i * i);
-    for (int i = -RADIUS; i <= RADIUS; i++)
-        b->smooth[i + RADIUS] = (float)(exponential(-0.5 * i * i) / sum);
+    for (int i = 0; i <= 2 * RADIUS; i++) {
+        b->smooth[i] = (float)(binomial / (1 << 2 * RADIUS));
+        binomial = binomial * (2 * RADIUS - i) / (i + 1);
+    }
+    for (int i = 0; i < N_BLOCKS; i++)
+        make_tents(b->tents[i], blocks[i].grid);
 }
 
-static uint32_t
-level(float picture)
+/* Place of a picture's value in the tables: between levels i and i + 1. */
+static int
+find_level(float picture, float *part)
 {
-    return (uint32_t)(picture * LEVELS + 0.5f);
+    const float at = picture * LEVELS;
+    const int i = (int)at;
+
+    *part = at - (float)i;
+    return i;
+}
+
+static void
+find_ranges(const struct builtin *b, float picture, float out[N_KINDS])
+{
+    float part;
+    const int i = find_level(picture, &part);
+
+    for (int j = 0; j < N_KINDS; j++)
+        out[j] = (1.0f - part) * b->range[i][j] + part * b->range[i + 1][j];
 }
 
 /* The box round the body: its centre is the body's centroid, its size follows the body's area. */
 static cmir_box
 find_box(const struct builtin *b, const float *picture, const cmir_picture *p)
 {
-    const double least = MIN_BODY_PERMILLE / 1000.0;
-    double sum = 0.0, down = 0.0, across = 0.0, y = 0.5, x = 0.5;
+    /* Only the pixel's shape matters; one that cannot be is taken as square. */
+    const double shape = p->col_mm / p->row_mm, sane = shape > 0.01 && shape < 100.0 ? shape : 1.0;
+    const double rows = p->rows, cols = p->cols;
+    double sum = 0.0, down = 0.0, across = 0.0;
 
     for (int i = 0; i < PIXELS; i++) {
-        const float *t = b->tissue[level(picture[i])];
+        float range[N_KINDS];
         double body = 0.0;
-        for (int j = BODY_EDGE + 1; j < N_TISSUES; j++)
-            body += t[j];
+        find_ranges(b, picture[i], range);
+        for (int j = BODY_EDGE + 1; j < N_KINDS; j++)
+            body += (double)range[j];
         sum += body;
         down += body * (i / SIDE + 0.5);
         across += body * (i % SIDE + 0.5);
     }
-    double share = sum / PIXELS;
-    if (share < least) {
-        share = least;
-    } else {
-        y = down / sum / SIDE;
-        x = across / sum / SIDE;
+    double y = rows / 2, x = cols / 2, half = (rows > cols * sane ? rows : cols * sane) / 2;
+    if (sum >= LEAST_BODY_PERMILLE / 1000.0 * PIXELS) {
+        y = down / sum / SIDE * rows;
+        x = across / sum / SIDE * cols;
+        half = REACH_PERCENT / 100.0 * sqrt(sum / PIXELS * rows * cols * sane);
     }
-    /* Only the pixel's shape matters; one that cannot be is taken as square. */
-    const double shape = p->col_mm / p->row_mm, sane = shape > 0.01 && shape < 100.0 ? shape : 1.0;
-    const double body = share * p->rows * p->cols; /* pixels */
-    const double half_rows = BOX_PERCENT / 100.0 * sqrt(body * sane), half_cols = half_rows / sane;
-    return (cmir_box){y * p->rows - half_rows, y * p->rows + half_rows,
-                      x * p->cols - half_cols, x * p->cols + half_cols};
+    return (cmir_box){y - half, y + half, x - half / sane, x + half / sane};
 }
 
 /* w->picture = `box` of the slice, or all of it (NULL). */
@@ -172,26 +223,31 @@ take_picture(struct work *w, float *scratch, const cmir_picture *p, const cmir_b
     return st;
 }
 
+/* Adds row y of the picture, w->row, to the cells of a block. */
 static void
-gather_tissue(const struct builtin *b, struct work *w)
+pool_row(const struct builtin *b, struct work *w, int block, int y)
 {
-    const int k = SIDE / TISSUE_CELLS;
+    const struct tent *down = &b->tents[block][y];
+    const int grid = blocks[block].grid;
+    float line[MAX_GRID][N_KINDS] = {{0}};
 
-    memset(w->tissue, 0, sizeof w->tissue);
-    for (int y = 0; y < SIDE; y++)
-        for (int x = 0; x < SIDE; x++) {
-            float *cell = w->tissue[y / k][x / k];
-            const float *t = b->tissue[level(w->picture[y * SIDE + x])];
-            for (int j = 0; j < N_TISSUES; j++)
-                cell[j] += t[j];
-        }
+    for (int x = 0; x < SIDE; x++) {
+        const struct tent *t = &b->tents[block][x];
+        for (int j = 0; j < N_KINDS; j++)
+            line[t->cell][j] += t->weight[0] * w->row[x][j];
+        for (int j = 0; j < N_KINDS; j++)
+            line[t->cell + 1][j] += t->weight[1] * w->row[x][j];
+    }
+    for (int i = 0; i < 2; i++)
+        for (int x = 0; x < grid; x++)
+            for (int j = 0; j < N_KINDS; j++)
+                w->cells[block][(down->cell + i) * grid + x][j] += down->weight[i] * line[x][j];
 }
 
-/* Index of a row or column of a picture that is mirrored at its borders. */
 static int
-mirror(int i)
+clamp(int i)
 {
-    return i < 0 ? -1 - i : i >= SIDE ? 2 * SIDE - 1 - i : i;
+    return i < 0 ? 0 : i < SIDE ? i : SIDE - 1;
 }
 
 static void
@@ -199,19 +255,22 @@ smooth(const struct builtin *b, struct work *w)
 {
     float row[SIDE + 2 * RADIUS];
 
-    for (int i = 0; i < PIXELS; i++)
-        w->squashed[i] = b->squashed[level(w->picture[i])];
+    for (int i = 0; i < PIXELS; i++) {
+        float part;
+        const int at = find_level(w->picture[i], &part);
+        w->squashed[i] = (1.0f - part) * b->squashed[at] + part * b->squashed[at + 1];
+    }
     memset(w->smoothed, 0, sizeof w->smoothed);
     for (int y = 0; y < SIDE; y++)
         for (int t = -RADIUS; t <= RADIUS; t++) {
-            const float *from = w->squashed + mirror(y + t) * SIDE;
+            const float *from = w->squashed + clamp(y + t) * SIDE;
             for (int x = 0; x < SIDE; x++)
                 w->smoothed[y * SIDE + x] += b->smooth[t + RADIUS] * from[x];
         }
     for (int y = 0; y < SIDE; y++) {
         float *out = w->smoothed + y * SIDE;
         for (int x = -RADIUS; x < SIDE + RADIUS; x++)
-            row[x + RADIUS] = out[mirror(x)];
+            row[x + RADIUS] = out[clamp(x)];
         memset(out, 0, SIDE * sizeof *out);
         for (int t = 0; t <= 2 * RADIUS; t++)
             for (int x = 0; x < SIDE; x++)
@@ -232,51 +291,46 @@ direction(const struct builtin *b, float x, float y)
     return y < 0.0f ? 8.0f - a : a;
 }
 
+/* w->row = the strength of row y's edges, shared by the two nearest directions. */
 static void
-gather_edges(const struct builtin *b, struct work *w)
+find_edges(const struct builtin *b, struct work *w, int y)
 {
-    const int k = SIDE / EDGE_CELLS;
+    /* One-sided at the borders. */
+    const int up = clamp(y - 1), down = clamp(y + 1);
+    const float *above = w->smoothed + up * SIDE, *below = w->smoothed + down * SIDE;
+    const float *here = w->smoothed + y * SIDE;
 
-    smooth(b, w);
-    memset(w->edge, 0, sizeof w->edge);
-    for (int y = 0; y < SIDE; y++)
-        for (int x = 0; x < SIDE; x++) {
-            /* One-sided at the borders, as differences of what is there. */
-            const int up = y > 0 ? y - 1 : 0, down = y < SIDE - 1 ? y + 1 : y;
-            const int left = x > 0 ? x - 1 : 0, right = x < SIDE - 1 ? x + 1 : x;
-            const float *s = w->smoothed;
-            const float dy = (s[down * SIDE + x] - s[up * SIDE + x]) / (float)(down - up);
-            const float dx = (s[y * SIDE + right] - s[y * SIDE + left]) / (float)(right - left);
-            const float strength = sqrtf(dx * dx + dy * dy);
-            if (!(strength > 0.0f))
-                continue;
-            const float a = direction(b, dx, dy);
-            const int bin = (int)a;
-            const float part = a - (float)bin;
-            float *cell = w->edge[y / k][x / k];
-            cell[bin % N_DIRECTIONS] += strength * (1.0f - part);
-            cell[(bin + 1) % N_DIRECTIONS] += strength * part;
-        }
+    memset(w->row, 0, sizeof w->row);
+    for (int x = 0; x < SIDE; x++) {
+        const int left = clamp(x - 1), right = clamp(x + 1);
+        const float dy = (below[x] - above[x]) / (float)(down - up);
+        const float dx = (here[right] - here[left]) / (float)(right - left);
+        const float strength = sqrtf(dx * dx + dy * dy);
+        if (!(strength > 0.0f))
+            continue;
+        const float a = direction(b, dx, dy);
+        const int bin = (int)a;
+        const float part = a - (float)bin;
+        w->row[x][bin % N_KINDS] += strength * (1.0f - part);
+        w->row[x][(bin + 1) % N_KINDS] += strength * part;
+    }
 }
 
-/* Writes one grid's block: `n` kinds over `grid` x `grid` cells, each the sum of the finest cells
- * it covers; square roots, unit length; an empty block stays 0.  Returns the row's next place. */
-static float *
-put_block(float *out, const float *finest, int n_finest, int n, int grid)
+/* The cells of a block as a part of the embedding: square roots of their shares, so of unit
+ * length, then weighted. */
+static void
+put_block(const struct work *w, int block, float *out)
 {
-    const int k = n_finest / grid, total = n * grid * grid;
-    float sum = 0.0f;
+    const int n_cells = blocks[block].grid * blocks[block].grid;
+    const float weight = (float)blocks[block].weight_percent / 100.0f;
+    float sum = LEAST_BLOCK_PERMILLE / 1000.0f;
 
-    memset(out, 0, (size_t)total * sizeof *out);
-    for (int y = 0; y < n_finest; y++)
-        for (int x = 0; x < n_finest; x++)
-            for (int j = 0; j < n; j++)
-                out[(j * grid + y / k) * grid + x / k] += finest[(y * n_finest + x) * n + j];
-    for (int i = 0; i < total; i++)
-        sum += out[i];
-    for (int i = 0; i < total; i++)
-        out[i] = sum > 0.0f ? sqrtf(out[i] / sum) : 0.0f;
-    return out + total;
+    for (int i = 0; i < n_cells; i++)
+        for (int j = 0; j < N_KINDS; j++)
+            sum += w->cells[block][i][j];
+    for (int j = 0; j < N_KINDS; j++)
+        for (int i = 0; i < n_cells; i++)
+            *out++ = weight * sqrtf(w->cells[block][i][j] / sum);
 }
 
 static cmir_status
@@ -289,12 +343,21 @@ encode_one(const struct builtin *b, struct work *w, float *scratch, const cmir_p
     const cmir_box box = find_box(b, w->picture, picture);
     if ((st = take_picture(w, scratch, picture, &box, err)) != CMIR_OK)
         return st;
-    gather_tissue(b, w);
-    gather_edges(b, w);
-    for (int grid = 1; grid <= TISSUE_CELLS; grid *= 2)
-        row = put_block(row, &w->tissue[0][0][0], TISSUE_CELLS, N_TISSUES, grid);
-    for (int grid = EDGE_CELLS / 2; grid <= EDGE_CELLS; grid *= 2)
-        row = put_block(row, &w->edge[0][0][0], EDGE_CELLS, N_DIRECTIONS, grid);
+    smooth(b, w);
+    memset(w->cells, 0, sizeof w->cells);
+    for (int y = 0; y < SIDE; y++) {
+        for (int x = 0; x < SIDE; x++)
+            find_ranges(b, w->picture[y * SIDE + x], w->row[x]);
+        for (int i = 0; i < N_BLOCKS; i++) {
+            if (i > 0 && blocks[i].directions && !blocks[i - 1].directions)
+                find_edges(b, w, y);
+            pool_row(b, w, i, y);
+        }
+    }
+    for (int i = 0; i < N_BLOCKS; i++) {
+        put_block(w, i, row);
+        row += blocks[i].grid * blocks[i].grid * N_KINDS;
+    }
     return CMIR_OK;
 }
 
@@ -322,9 +385,9 @@ builtin_describe(const cmir_encoder *encoder, char **out, cmir_error *err)
     *out = cmir_asprintf(
         "input:     any slice; a square box round the body, resized to %d x %d by area\n"
         "windows:   HU clipped to %d..%d; without HU, the robust range of values as %d..%d\n"
-        "output:    tissue shares (%d ranges of HU) and edge directions (%d) over coarse grids\n"
+        "output:    shares of %d ranges of HU and of %d directions of edges over coarse grids\n"
         "run time:  none; the same bits on every machine\n",
-        SIDE, SIDE, LOW_HU, HIGH_HU, OTHER_LOW_HU, OTHER_HIGH_HU, N_TISSUES, N_DIRECTIONS);
+        SIDE, SIDE, LOW_HU, HIGH_HU, OTHER_LOW_HU, OTHER_HIGH_HU, N_KINDS, N_KINDS);
     if (*out == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory to describe the encoder");
     return CMIR_OK;
@@ -340,26 +403,28 @@ builtin_close(cmir_encoder *encoder)
 static char *
 make_card(const char *sha256)
 {
-    static const int edges[N_TISSUES - 1] = EDGES_HU;
     cmir_buf card = {0};
 
-    cmir_buf_printf(&card, "{\"angles\":%d,\"body_edge\":%d,\"box_percent\":%d,\"dim\":%d,",
-                    ANGLES, BODY_EDGE, BOX_PERCENT, DIM);
-    cmir_buf_printf(&card, "\"directions\":%d,\"edge_cells\":%d,\"edge_width_hu\":%d,",
-                    N_DIRECTIONS, EDGE_CELLS, EDGE_WIDTH_HU);
-    cmir_buf_puts(&card, "\"edges_hu\":[");
-    for (int i = 0; i < N_TISSUES - 1; i++)
-        cmir_buf_printf(&card, "%s%d", i > 0 ? "," : "", edges[i]);
-    cmir_buf_printf(&card, "],\"high_hu\":%d,\"levels\":%d,", HIGH_HU, LEVELS);
+    cmir_buf_printf(&card, "{\"angles\":%d,\"blocks\":[", ANGLES);
+    for (int i = 0; i < N_BLOCKS; i++)
+        cmir_buf_printf(&card, "%s[\"%s\",%d,%d]", i > 0 ? "," : "",
+                        blocks[i].directions ? "directions" : "ranges", blocks[i].grid,
+                        blocks[i].weight_percent);
+    cmir_buf_printf(&card, "],\"body_edge\":%d,\"dim\":%d,\"edge_width_hu\":%d,\"edges_hu\":[",
+                    BODY_EDGE, DIM, EDGE_WIDTH_HU);
+    for (int i = 0; i < N_KINDS - 1; i++)
+        cmir_buf_printf(&card, "%s%d", i > 0 ? "," : "", edges_hu[i]);
+    cmir_buf_printf(&card, "],\"high_hu\":%d,\"least_block_permille\":%d,\"least_body_permille\":%d,",
+                    HIGH_HU, LEAST_BLOCK_PERMILLE, LEAST_BODY_PERMILLE);
     cmir_buf_printf(&card, "\"licence\":\"Apache-2.0\",\"low_hu\":%d,", LOW_HU);
-    cmir_buf_printf(&card, "\"min_body_permille\":%d,\"modality\":[\"CT\",\"MR\"],",
-                    MIN_BODY_PERMILLE);
-    cmir_buf_printf(&card, "\"name\":\"builtin\",\"other_high_hu\":%d,\"other_low_hu\":%d,",
-                    OTHER_HIGH_HU, OTHER_LOW_HU);
+    cmir_buf_printf(&card, "\"modality\":[\"CT\",\"MR\"],\"name\":\"builtin\",");
+    cmir_buf_printf(&card, "\"other_high_hu\":%d,\"other_low_hu\":%d,\"reach_percent\":%d,",
+                    OTHER_HIGH_HU, OTHER_LOW_HU, REACH_PERCENT);
     if (sha256 != NULL)
         cmir_buf_printf(&card, "\"sha256\":\"%s\",", sha256);
-    cmir_buf_printf(&card, "\"side\":%d,\"squash_hu\":%d,\"tissue_cells\":%d,\"version\":\"1\"}",
-                    SIDE, SQUASH_HU, TISSUE_CELLS);
+    cmir_buf_printf(&card, "\"side\":%d,\"smooth_radius\":%d,\"squash_hu\":%d,", SIDE, RADIUS,
+                    SQUASH_HU);
+    cmir_buf_puts(&card, "\"version\":\"1\"}");
     if (card.failed) {
         free(card.data);
         return NULL;

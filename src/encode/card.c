@@ -5,7 +5,6 @@
  * field's name and what was wanted.  Fields that cmir does not know are welcome at the top level
  * (authors' notes), and refused inside "input", "output" and a window, where one that is misspelt
  * would silently change what the model sees. */
-#define _XOPEN_SOURCE 700 /* realpath */
 #include "encode/card.h"
 
 #include <jansson.h>

@@ -55,11 +55,13 @@ weight(cmir_filter filter, double middle, double scale, uint32_t i)
                                      : area(middle, scale, i);
 }
 
-/* One output pixel; `pad`: what lies outside the input is 0 rather than left out. */
+/* One output pixel, `step` wide; `pad`: what lies outside the input is 0 rather than left out. */
 static void
-fill_tap(cmir_taps *taps, uint32_t o, cmir_filter filter, double middle, double scale,
+fill_tap(cmir_taps *taps, uint32_t o, cmir_filter filter, double middle, double step,
          uint32_t n_in, bool pad)
 {
+    const double scale = fmax(step, 1.0);
+    const double inside = fmin(middle + 0.5 * step, n_in) - fmax(middle - 0.5 * step, 0.0);
     const double support = (filter == CMIR_BICUBIC ? 2.0 : 1.0) * scale;
     const double low = fmax(floor(middle - support), 0.0);
     const double high = fmin(ceil(middle + support), n_in);
@@ -78,7 +80,7 @@ fill_tap(cmir_taps *taps, uint32_t o, cmir_filter filter, double middle, double 
         sum += wi;
     }
     if (pad)
-        sum = 1.0;
+        sum *= step / fmax(inside, 0.0);
     for (uint32_t t = 0; t < taps->count[o]; t++)
         w[t] = (float)(weight(filter, middle, scale, taps->first[o] + t) / sum);
 }
@@ -87,8 +89,8 @@ static cmir_status
 init_taps(cmir_taps *taps, cmir_filter filter, uint32_t n_in, double from, double to, bool pad,
           uint32_t n_out, cmir_error *err)
 {
-    const double step = (to - from) / n_out, scale = fmax(step, 1.0);
-    const double widest = (filter == CMIR_BICUBIC ? 4.0 : 2.0) * ceil(scale) + 2.0;
+    const double step = (to - from) / n_out;
+    const double widest = (filter == CMIR_BICUBIC ? 4.0 : 2.0) * ceil(fmax(step, 1.0)) + 2.0;
 
     taps->stride = widest < n_in ? (uint32_t)widest : n_in;
     taps->first = cmir_alloc(n_out, sizeof *taps->first);
@@ -97,7 +99,7 @@ init_taps(cmir_taps *taps, cmir_filter filter, uint32_t n_in, double from, doubl
     if (taps->first == NULL || taps->count == NULL || taps->weights == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory to resize %u pixels to %u", n_in, n_out);
     for (uint32_t o = 0; o < n_out; o++)
-        fill_tap(taps, o, filter, from + (o + 0.5) * step, scale, n_in, pad);
+        fill_tap(taps, o, filter, from + (o + 0.5) * step, step, n_in, pad);
     return CMIR_OK;
 }
 
