@@ -14,7 +14,7 @@ typedef struct cmir_report_options {
     const char *command;     /* the command line that made the result, shown in the report; or NULL */
     cmir_volume *query;      /* the query's voxels if the caller has them loaded; NULL: read again
                                 from the path of result->query */
-    uint32_t max_hits;       /* shown with pictures; 0: 10 */
+    uint32_t max_hits;       /* shown with pictures; 0: 10; at most 100 */
     cmir_progress_fn progress; /* hits drawn */
     void *progress_ctx;
 } cmir_report_options;

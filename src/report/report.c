@@ -18,6 +18,7 @@
 #include "report/style.h"
 
 #define DEFAULT_HITS 10u
+#define MAX_HITS 100u /* some 300 KiB each */
 
 enum { SIDE_QUERY = 288 };
 
@@ -206,7 +207,8 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
         return st;
     const cmir_archive_info *info = cmir_archive_get_info(archive);
     const size_t wanted = o->max_hits == 0 ? DEFAULT_HITS : o->max_hits;
-    const size_t n_shown = result->n_hits < wanted ? result->n_hits : wanted;
+    const size_t most = wanted < MAX_HITS ? wanted : MAX_HITS;
+    const size_t n_shown = result->n_hits < most ? result->n_hits : most;
     cmir_source_open(&query, result->query, info->plane, o->query);
     write_head(&page, result);
     if ((st = write_query(&page, result, info, &query, o->command, err)) == CMIR_OK &&

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """All six scores, their order and the arg-max against a numpy float64 brute force.
 
-Embeddings are seeded and made here; the unit test's program ranks the case file.  Rows are
-rounded to half precision and of unit norm, so every dot product is exact in float64 whatever the
-order of summation, and exact ties are ties on both sides.
+First with embeddings that are seeded and made here, which the unit test's program ranks as a case
+file; then through the command, over what an archive exports.  Rows are rounded to half precision
+and of unit norm, so every dot product is exact in float64 whatever the order of summation, and
+exact ties are ties on both sides.
 """
+import json
 import os
 import struct
 import subprocess
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-PROGRAM = os.path.join(os.path.dirname(os.environ["CMIR"]), "tests", "test_rank")
+CMIR = os.environ["CMIR"]
+PROGRAM = os.path.join(os.path.dirname(CMIR), "tests", "test_rank")
+NAMES = ["maxsim", "symmetric", "freq", "max", "sum", "mean"]
 MAXSIM, SYMMETRIC, FREQ, MAX, SUM, MEAN = range(6)
 N_NEAREST = 20
 
@@ -87,10 +92,10 @@ def votes(dots):
     return hits
 
 
-def brute_force(case):
-    """Score -> list of (candidate, score), best first."""
-    query = case.query.astype(np.float64)
-    scored = [r[:n].astype(np.float64) for r, n in zip(case.rows, case.n_scored)]
+def brute_force(query, scored):
+    """Score -> list of (candidate, score), best first; and all dot products."""
+    query = query.astype(np.float64)
+    scored = [rows.astype(np.float64) for rows in scored]
     dots = [query @ v.T for v in scored]
     everyone = range(len(scored))
     forth = [d.max(axis=1).mean() for d in dots]
@@ -131,9 +136,18 @@ def run(case, tmp_path):
     return got, matches
 
 
-def same_volume(case, a, b):
-    return case.n_scored[a] == case.n_scored[b] and np.array_equal(
-        case.rows[a][: case.n_scored[a]], case.rows[b][: case.n_scored[b]])
+def check_order(got, want, limit, scored):
+    """`got` are (candidate, score) of one score, `want` the whole ranking of the brute force."""
+    reference = dict(want)
+    expected = want[:limit]
+    assert len(got) == len(expected)
+    for (c, value), (wanted, wanted_value) in zip(got, expected):
+        assert abs(value - reference[c]) <= 1e-5
+        assert abs(value - wanted_value) <= 1e-5
+        # Another volume may stand here only where float64 itself cannot tell the two apart.
+        if c != wanted:
+            assert abs(reference[c] - reference[wanted]) < 1e-13
+            assert not np.array_equal(scored[c], scored[wanted])
 
 
 @pytest.mark.parametrize("seed", range(48))
@@ -141,21 +155,89 @@ def test_scores_order_and_argmax(seed, tmp_path):
     case = Case(seed)
     print(f"seed {seed}: {case.kind}, dim {case.dim}, {len(case.query)} query slices, "
           f"{len(case.rows)} candidates, limit {case.limit}, {case.threads} threads")
-    want, dots = brute_force(case)
+    scored = [rows[:n] for rows, n in zip(case.rows, case.n_scored)]
+    want, dots = brute_force(case.query, scored)
     got, matches = run(case, tmp_path)
     for score in range(6):
-        reference = dict(want[score])
-        expected = want[score][: case.limit]
-        assert len(got[score]) == len(expected)
-        for (c, value), (wanted, wanted_value) in zip(got[score], expected):
-            assert abs(value - reference[c]) <= 1e-5
-            assert abs(value - wanted_value) <= 1e-5
-            # Another volume may stand here only where float64 itself cannot tell the two apart.
-            if c != wanted:
-                assert abs(reference[c] - reference[wanted]) < 1e-13
-                assert not same_volume(case, c, wanted)
+        check_order(got[score], want[score], case.limit, scored)
     for c, found in matches.items():
         arg = dots[c].argmax(axis=1)  # the first of equals
         assert np.array_equal(found[:, 0], case.query_slice)
         assert np.array_equal(found[:, 1], case.slices[c][arg])
         assert np.array_equal(found[:, 2].astype(np.float32), dots[c].max(axis=1).astype(np.float32))
+
+
+def cmir(*args):
+    done = subprocess.run([CMIR, *map(str, args)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """An archive of small CT-like volumes, some with slices of air at an end or in the middle; the
+    embeddings that take part and their slice numbers, by volume."""
+    folder = tmp_path_factory.mktemp("rank")
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[-1:1:40j, -1:1:40j]
+    scans = folder / "scans"
+    scans.mkdir()
+    air = {}
+    for i in range(14):
+        n = int(rng.integers(6, 45))
+        a, b, where = rng.uniform(0.3, 0.9, n).cumsum() % 0.6 + 0.3, rng.uniform(0.3, 0.9), y - 0.2
+        voxels = np.full((40, 40, n), -1000.0)
+        for k in range(n):
+            body = x**2 / a[k] + y**2 / b < 1
+            voxels[:, :, k][body] = rng.normal(20, 40, body.sum())
+            voxels[:, :, k][x**2 + where**2 < 0.05 * (1 + k % 7)] = rng.choice([-800, 60, 900])
+        name = f"v{i:02}"
+        air[name] = [[], [0, 1], [n - 1], [n // 2]][i % 4]
+        voxels[:, :, air[name]] = -1000
+        nib.save(nib.Nifti1Image(voxels.astype(np.int16), np.diag([-8, -8, 4, 1])),
+                 scans / f"{name}.nii.gz")
+    path = folder / "archive"
+    cmir("add", path, scans)
+    rows, slices = {}, {}
+    for name in sorted(air):
+        cmir("export", path, name, "-o", folder / "rows.npy")
+        everything = np.load(folder / "rows.npy")
+        slices[name] = np.setdiff1d(np.arange(len(everything)), air[name])
+        rows[name] = everything[slices[name]]
+        shown = json.loads(cmir("show", path, name, "--json"))
+        assert shown["AirSlices"] == len(air[name])
+    return path, rows, slices
+
+
+@pytest.mark.parametrize("score", range(6))
+def test_through_the_command(archive, score):
+    path, rows, slices = archive
+    names = sorted(rows)
+    scored = [rows[name] for name in names]
+    for name in names[::3]:
+        want, dots = brute_force(rows[name], scored)
+        found = json.loads(cmir("search", path, f"{path}:{name}", "--score", NAMES[score],
+                                "--limit", 10, "--exclude", "none", "--json"))
+        got = [(names.index(m["VolumeId"]), m["Score"]) for m in found["Matches"]]
+        check_order(got, want[score], 10, scored)
+        for m in found["Matches"]:
+            c = names.index(m["VolumeId"])
+            pairs = np.array(m["SliceMatches"])
+            assert np.array_equal(pairs[:, 0], slices[name])
+            assert np.array_equal(pairs[:, 1], slices[names[c]][dots[c].argmax(axis=1)])
+            assert np.allclose(pairs[:, 2], dots[c].max(axis=1), atol=1e-6)
+
+
+def test_part_of_the_query(archive):
+    """--slices takes only those rows, and a volume scores the same from its file."""
+    path, rows, slices = archive
+    names = sorted(rows)
+    name = names[1]  # slices 0 and 1 are air
+    part = (slices[name] >= 1) & (slices[name] <= 4)
+    want, _ = brute_force(rows[name][part], [rows[n] for n in names])
+    for query in (f"{path}:{name}", path.parent / "scans" / f"{name}.nii.gz"):
+        found = json.loads(cmir("search", path, query, "--slices", "1:4", "--exclude", "none",
+                                "--json"))
+        got = [(names.index(m["VolumeId"]), m["Score"]) for m in found["Matches"]]
+        check_order(got, want[MAXSIM], 10, [rows[n] for n in names])
+        assert found["Matches"][0]["VolumeId"] == name
