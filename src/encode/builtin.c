@@ -23,8 +23,8 @@
 #define LOW_HU (-1024)  /* clipped; also what lies outside the slice */
 #define HIGH_HU 1500
 #define LEVELS (HIGH_HU - LOW_HU) /* of the tables: one per HU */
-#define OTHER_LOW_HU (-600) /* where there is no HU: the robust ends of the values */
-#define OTHER_HIGH_HU 300
+#define OTHER_LOW_HU (-1000) /* where there is no HU: the robust ends of the values, between */
+#define OTHER_HIGH_HU 250    /* which their square root runs */
 #define N_KINDS 8       /* ranges of HU, between EDGES_HU; also directions */
 #define EDGES_HU {-700, -300, -120, -20, 40, 90, 200}
 #define EDGE_WIDTH_HU 30
@@ -69,6 +69,8 @@ struct work {
     float squashed[PIXELS], smoothed[PIXELS];
     float row[SIDE][N_KINDS];
     float cells[N_BLOCKS][MAX_GRID * MAX_GRID][N_KINDS];
+    float *scratch; /* a row of the slice */
+    float *hu;      /* the slice as if in HU, where it is not */
 };
 
 /* exp(x) without libm, whose last bits differ between systems. */
@@ -206,19 +208,14 @@ find_box(const struct builtin *b, const float *picture, const cmir_picture *p)
 
 /* w->picture = `box` of the slice, or all of it (NULL). */
 static cmir_status
-take_picture(struct work *w, float *scratch, const cmir_picture *p, const cmir_box *box,
-             cmir_error *err)
+take_picture(struct work *w, const cmir_picture *p, const cmir_box *box, cmir_error *err)
 {
-    const float range = HIGH_HU - LOW_HU, other = OTHER_HIGH_HU - OTHER_LOW_HU;
     cmir_resizer resizer;
     const cmir_status st =
         cmir_resizer_init(&resizer, CMIR_AREA, p->rows, p->cols, box, SIDE, SIDE, err);
 
-    if (st == CMIR_OK && p->has_hu)
-        cmir_resize(&resizer, p->pixels, LOW_HU, 1.0f / range, scratch, w->picture);
-    else if (st == CMIR_OK)
-        cmir_resize(&resizer, p->pixels, (LOW_HU - OTHER_LOW_HU) / other, other / range, scratch,
-                    w->picture);
+    if (st == CMIR_OK)
+        cmir_resize(&resizer, p->pixels, LOW_HU, 1.0f / LEVELS, w->scratch, w->picture);
     cmir_resizer_free(&resizer);
     return st;
 }
@@ -333,15 +330,32 @@ put_block(const struct work *w, int block, float *out)
             *out++ = weight * sqrtf(w->cells[block][i][j] / sum);
 }
 
-static cmir_status
-encode_one(const struct builtin *b, struct work *w, float *scratch, const cmir_picture *picture,
-           float *row, cmir_error *err)
+/* Values without HU, 0..1, as HU that spread likewise. */
+static cmir_picture
+as_hu(const struct work *w, const cmir_picture *picture)
 {
-    cmir_status st = take_picture(w, scratch, picture, NULL, err);
+    const size_t n = (size_t)picture->rows * picture->cols;
+    cmir_picture out = *picture;
+
+    if (picture->has_hu)
+        return out;
+    for (size_t i = 0; i < n; i++)
+        w->hu[i] = OTHER_LOW_HU + (OTHER_HIGH_HU - OTHER_LOW_HU) * sqrtf(picture->pixels[i]);
+    out.pixels = w->hu;
+    return out;
+}
+
+static cmir_status
+encode_one(const struct builtin *b, struct work *w, const cmir_picture *picture, float *row,
+           cmir_error *err)
+{
+    const cmir_picture slice = as_hu(w, picture);
+    cmir_status st = take_picture(w, &slice, NULL, err);
+
     if (st != CMIR_OK)
         return st;
-    const cmir_box box = find_box(b, w->picture, picture);
-    if ((st = take_picture(w, scratch, picture, &box, err)) != CMIR_OK)
+    const cmir_box box = find_box(b, w->picture, &slice);
+    if ((st = take_picture(w, &slice, &box, err)) != CMIR_OK)
         return st;
     smooth(b, w);
     memset(w->cells, 0, sizeof w->cells);
@@ -365,15 +379,20 @@ static cmir_status
 builtin_encode(const cmir_encoder *encoder, const cmir_picture *pictures, uint32_t n, float *rows,
                cmir_error *err)
 {
+    const size_t n_pixels = (size_t)pictures[0].rows * pictures[0].cols;
     struct work *w = malloc(sizeof *w);
-    float *scratch = cmir_alloc(pictures[0].cols, sizeof *scratch);
     cmir_status st = CMIR_OK;
 
-    if (w == NULL || scratch == NULL)
+    if (w == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory to encode a slice");
+    w->scratch = cmir_alloc(pictures[0].cols, sizeof *w->scratch);
+    w->hu = cmir_alloc(pictures[0].has_hu ? 0 : n_pixels, sizeof *w->hu);
+    if (w->scratch == NULL || w->hu == NULL)
         st = FAIL(err, CMIR_ENOMEM, "no memory to encode a slice");
     for (uint32_t i = 0; st == CMIR_OK && i < n; i++)
-        st = encode_one(encoder->state, w, scratch, &pictures[i], rows + (size_t)i * DIM, err);
-    free(scratch);
+        st = encode_one(encoder->state, w, &pictures[i], rows + (size_t)i * DIM, err);
+    free(w->scratch);
+    free(w->hu);
     free(w);
     return st;
 }
@@ -384,7 +403,7 @@ builtin_describe(const cmir_encoder *encoder, char **out, cmir_error *err)
     (void)encoder;
     *out = cmir_asprintf(
         "input:     any slice; a square box round the body, resized to %d x %d by area\n"
-        "windows:   HU clipped to %d..%d; without HU, the robust range of values as %d..%d\n"
+        "windows:   HU clipped to %d..%d; without HU, the square root of the robust range as %d..%d\n"
         "output:    shares of %d ranges of HU and of %d directions of edges over coarse grids\n"
         "run time:  none; the same bits on every machine\n",
         SIDE, SIDE, LOW_HU, HIGH_HU, OTHER_LOW_HU, OTHER_HIGH_HU, N_KINDS, N_KINDS);

@@ -76,7 +76,7 @@ set_ready(void *ctx, uint32_t n_ready)
     if (!job->has_hu) {
         const double range = info->value_high - info->value_low;
         job->low = (float)info->value_low;
-        job->gain = range > 0.0 ? (float)(1.0 / range) : 1.0f;
+        job->gain = range > 0.0 ? (float)(1.0 / range) : 0.0f;
     }
     if (n_ready == info->dims[2])
         job->n_ready = job->stack.n_slices;

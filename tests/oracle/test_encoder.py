@@ -113,7 +113,7 @@ EDGES, AIR, SIDE = [-700, -300, -120, -20, 40, 90, 200], -1024, 96
 def builtin(kji, has_hu, row_mm, col_mm):
     """The built-in encoder of docs/encoders.md in float64."""
     low, high = np.percentile(kji, [0.5, 99.5])
-    values = kji.astype(float) if has_hu else -600 + 900 * np.clip((kji - low) / (high - low), 0, 1)
+    values = kji.astype(float) if has_hu else -1000 + 1250 * np.sqrt(np.clip((kji - low) / (high - low), 0, 1))
     return unit(np.stack([describe(np.clip(s, AIR, 1500), row_mm, col_mm) for s in values]))
 
 
