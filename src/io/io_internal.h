@@ -10,7 +10,8 @@
 cmir_status cmir_nifti_open(const char *path, uint32_t frame, const char *modality,
                             cmir_volume **out, cmir_error *err);
 
-/* True if the name ends in .nii or .nii.gz (any case). */
+/* True if the name ends in .nii or .nii.gz (any case); or in .hdr: such pairs of files are refused
+ * by cmir_nifti_open(), with a sentence that says what to do. */
 bool cmir_nifti_named(const char *path);
 
 #endif

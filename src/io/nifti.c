@@ -3,7 +3,6 @@
  *
  * The file is opened twice: for its header, when the volume is opened, and for its voxels, when
  * it is loaded.  Both go through gzip.h and read what the header asks for, slice by slice. */
-#define _XOPEN_SOURCE 700 /* realpath */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,36 +23,59 @@ struct nifti {
     uint64_t voxels_offset; /* of the frame to load */
 };
 
+static bool
+ends_with(const char *path, const char *ending)
+{
+    const size_t n = strlen(path), length = strlen(ending);
+
+    return n > length && strcasecmp(path + n - length, ending) == 0;
+}
+
 static size_t
 extension_length(const char *path)
 {
-    static const char *const extensions[] = {".nii.gz", ".nii"};
-    const size_t n = strlen(path);
-
-    for (size_t i = 0; i < 2; i++) {
-        const size_t length = strlen(extensions[i]);
-        if (n > length && strcasecmp(path + n - length, extensions[i]) == 0)
-            return length;
-    }
-    return 0;
+    return ends_with(path, ".nii.gz") ? 7 : ends_with(path, ".nii") ? 4 : 0;
 }
 
 bool
 cmir_nifti_named(const char *path)
 {
-    return extension_length(path) != 0;
+    return extension_length(path) != 0 || ends_with(path, ".hdr");
 }
 
-/* The file name without .nii or .nii.gz; the caller frees it. */
-static char *
-name_of(const char *path)
+/* Where the file lies, absolute: its folder resolved, its own name kept even where it is a link,
+ * since the volume's id is made of it.  The caller frees *out. */
+static cmir_status
+find_path(const char *path, char **out, cmir_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    char *name = cmir_strdup(slash == NULL ? path : slash + 1);
+    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+    char *folder = cmir_asprintf("%.*s", (int)(name - path), path);
 
-    if (name != NULL)
-        name[strlen(name) - extension_length(name)] = '\0';
-    return name;
+    *out = NULL;
+    if (folder == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory for its name", path);
+    char *resolved = realpath(slash == NULL ? "." : folder, NULL);
+    free(folder);
+    if (resolved == NULL)
+        return FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+    *out = cmir_asprintf("%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, name);
+    free(resolved);
+    return *out == NULL ? FAIL(err, CMIR_ENOMEM, "%s: no memory for its name", path) : CMIR_OK;
+}
+
+/* The volume's id is the file name without .nii or .nii.gz. */
+static bool
+set_names(cmir_volume_info *info, const char *absolute)
+{
+    char *name = cmir_strdup(strrchr(absolute, '/') + 1);
+
+    if (name == NULL)
+        return false;
+    name[strlen(name) - extension_length(name)] = '\0';
+    const bool set = cmir_volume_set(&info->path, absolute) &&
+                     cmir_volume_set(&info->volume_id, name);
+    free(name);
+    return set;
 }
 
 static void
@@ -191,17 +213,15 @@ describe(cmir_volume *volume, const char *path, const char *modality,
          const cmir_nifti_header *header, cmir_error *err)
 {
     const uint32_t n_slices = header->dims[2];
-    char *absolute = realpath(path, NULL);
+    char *absolute;
+    const cmir_status st = find_path(path, &absolute, err);
 
-    if (absolute == NULL)
-        return FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
-    char *name = name_of(path);
-    const bool named = name != NULL && cmir_volume_set(&volume->info.path, absolute) &&
-                       cmir_volume_set(&volume->info.volume_id, name) &&
+    if (st != CMIR_OK)
+        return st;
+    const bool named = set_names(&volume->info, absolute) &&
                        cmir_volume_set(&volume->info.format, "NIfTI") &&
                        cmir_volume_set(&volume->info.modality, modality);
     free(absolute);
-    free(name);
     volume->type = header->type;
     memcpy(volume->info.dims, header->dims, sizeof header->dims);
     memcpy(volume->info.affine, header->affine, sizeof header->affine);
@@ -236,7 +256,7 @@ cmir_nifti_open(const char *path, uint32_t frame, const char *modality, cmir_vol
     volume->reader_state = nifti;
     if ((st = cmir_gzip_open(path, &reader, err)) != CMIR_OK)
         goto done;
-    if (extension_length(path) == 7 && !cmir_gzip_is_compressed(reader)) {
+    if (ends_with(path, ".nii.gz") && !cmir_gzip_is_compressed(reader)) {
         st = FAIL(err, CMIR_ECORRUPT, "%s: not a gzip stream", path);
         goto done;
     }

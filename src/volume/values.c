@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "volume/volume_internal.h"
 
-#define MAX_SAMPLES 2000000u
+#define MAX_SAMPLES 500000u
 
 size_t
 cmir_voxel_nbytes(cmir_voxel_type type)
@@ -52,14 +52,15 @@ DEFINE_VALUES(values_f64, double)
 /* The common CT: 16 bits, slope 1, a whole intercept.  Integer sums below 2^24 are exact floats.
  * Blocks of a fixed size are what compilers vectorise at every level of optimisation. */
 #define DEFINE_SHIFTED(name, voxel)                                                                \
-    static void name(const voxel *restrict src, int32_t add, size_t n, float *restrict out)       \
+    static void name(const voxel *restrict src, ptrdiff_t stride, int32_t add, size_t n,          \
+                     float *restrict out)                                                          \
     {                                                                                              \
         size_t i = 0;                                                                              \
-        for (; i + 16 <= n; i += 16)                                                               \
+        for (; stride == 1 && i + 16 <= n; i += 16)                                                \
             for (size_t u = 0; u < 16; u++)                                                        \
                 out[i + u] = (float)(src[i + u] + add);                                            \
         for (; i < n; i++)                                                                         \
-            out[i] = (float)(src[i] + add);                                                        \
+            out[i] = (float)(src[(ptrdiff_t)i * stride] + add);                                    \
     }
 DEFINE_SHIFTED(shifted_i16, int16_t)
 DEFINE_SHIFTED(shifted_u16, uint16_t)
@@ -90,14 +91,14 @@ cmir_voxel_values(const cmir_volume *volume, const cmir_voxel_run *run, size_t n
     case CMIR_VOXEL_U8: values_u8(src, stride, &s, n, out); break;
     case CMIR_VOXEL_I8: values_i8(src, stride, &s, n, out); break;
     case CMIR_VOXEL_U16:
-        if (stride == 1 && is_shift(&s))
-            shifted_u16(src, (int32_t)s.intercept[0], n, out);
+        if (is_shift(&s))
+            shifted_u16(src, stride, (int32_t)s.intercept[0], n, out);
         else
             values_u16(src, stride, &s, n, out);
         break;
     case CMIR_VOXEL_I16:
-        if (stride == 1 && is_shift(&s))
-            shifted_i16(src, (int32_t)s.intercept[0], n, out);
+        if (is_shift(&s))
+            shifted_i16(src, stride, (int32_t)s.intercept[0], n, out);
         else
             values_i16(src, stride, &s, n, out);
         break;
