@@ -121,7 +121,8 @@ cmir_volume_read(const char *path, const cmir_scan_options *options, cmir_volume
 
 CMIR_API void cmir_volume_close(cmir_volume *volume); /* NULL is fine */
 
-/* Borrowed until the volume is closed. */
+/* Borrowed until the volume is closed.  Loading may set modality, has_hu and the range of values:
+ * while it runs, read those from the ready callback only. */
 CMIR_API const cmir_volume_info *cmir_volume_get_info(const cmir_volume *volume);
 
 /* Sentences about what was unusual but handled (tilt, gaps, duplicates); borrowed; NULL past the
