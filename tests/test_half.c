@@ -17,8 +17,8 @@ static double
 defined_value(uint16_t half)
 {
     const int exponent = half >> 10 & 31, fraction = half & 1023;
-    const double magnitude = exponent == 0 ? ldexp(fraction, -24)
-                                           : ldexp(1024 + fraction, exponent - 25);
+    const double magnitude =
+        exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25);
 
     return half & 0x8000u ? -magnitude : magnitude;
 }

@@ -65,19 +65,13 @@ static uint16_t
 half_of(enum fill fill, uint32_t column)
 {
     switch (fill) {
-    case LARGEST:
-        return (uint16_t)(0x7BFFu | (rnd() & 1u) << 15);
-    case ZERO:
-        return (uint16_t)((rnd() & 1u) << 15);
-    case SUBNORMAL:
-        return (uint16_t)(rnd() & 0x83FFu);
-    case OPPOSITE:
-        return (uint16_t)(column & 1u ? 0xBC00u : 0x3C00u);
-    case EQUAL_ROWS:
-        return (uint16_t)(0x3000u + column % 1024u);
+    case LARGEST: return (uint16_t)(0x7BFFu | (rnd() & 1u) << 15);
+    case ZERO: return (uint16_t)((rnd() & 1u) << 15);
+    case SUBNORMAL: return (uint16_t)(rnd() & 0x83FFu);
+    case OPPOSITE: return (uint16_t)(column & 1u ? 0xBC00u : 0x3C00u);
+    case EQUAL_ROWS: return (uint16_t)(0x3000u + column % 1024u);
     case RANDOM:
-    default:
-        return cmir_float_to_half((float)((int32_t)(rnd() % 2001u) - 1000) / 1000.0f);
+    default: return cmir_float_to_half((float)((int32_t)(rnd() % 2001u) - 1000) / 1000.0f);
     }
 }
 
@@ -218,9 +212,9 @@ bench(void)
     clock_gettime(CLOCK_MONOTONIC, &t1);
     const double seconds =
         (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec);
-    printf("maxsim_exact reference %" PRIu32 " x %" PRIu32 " x %" PRIu32 ": %.2f ms, %.2f Gflop/s\n",
-           s.m, s.n, s.dim, 1e3 * seconds / n_runs,
-           2e-9 * s.m * s.n * s.dim * n_runs / seconds);
+    printf("maxsim_exact reference %" PRIu32 " x %" PRIu32 " x %" PRIu32
+           ": %.2f ms, %.2f Gflop/s\n",
+           s.m, s.n, s.dim, 1e3 * seconds / n_runs, 2e-9 * s.m * s.n * s.dim * n_runs / seconds);
     free(q);
     free(r);
     free(row);

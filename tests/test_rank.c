@@ -64,16 +64,22 @@ make_candidate(cmir_candidate *c, const char *id, uint32_t n_rows, uint32_t n_sc
 
     for (uint32_t i = 0; i < n_rows; i++)
         slice[i] = i;
-    *c = (cmir_candidate){id, {.n_rows = n_rows, .n_scored = n_scored, .dim = dim, .slice = slice,
-                               .exact = rows}};
+    *c = (cmir_candidate){
+        id, {.n_rows = n_rows, .n_scored = n_scored, .dim = dim, .slice = slice, .exact = rows}};
     return rows;
 }
 
 static void
 free_candidates(cmir_snapshot *s)
 {
-    union { const uint16_t *in; uint16_t *out; } exact;
-    union { const uint32_t *in; uint32_t *out; } slice;
+    union {
+        const uint16_t *in;
+        uint16_t *out;
+    } exact;
+    union {
+        const uint32_t *in;
+        uint32_t *out;
+    } slice;
 
     for (size_t c = 0; c < s->n; c++) {
         exact.in = s->candidate[c].rows.exact;
@@ -153,7 +159,8 @@ test_equal_scores_by_id(void **state)
     static const size_t want[5] = {1, 2, 4, 0, 3};
     for (uint32_t limit = 0; limit <= 5; limit++)
         for (uint32_t threads = 0; threads < 7; threads++) {
-            assert_int_equal(cmir_rank(&q, &s, CMIR_MAXSIM, limit, threads, out, &n, &err), CMIR_OK);
+            assert_int_equal(cmir_rank(&q, &s, CMIR_MAXSIM, limit, threads, out, &n, &err),
+                             CMIR_OK);
             assert_int_equal(n, limit);
             for (uint32_t i = 0; i < limit; i++)
                 assert_int_equal(out[i].candidate, want[i]);
@@ -219,8 +226,8 @@ test_threads_do_not_matter(void **state)
 
         assert_int_equal(cmir_rank(&q, &s, (cmir_score)score, N, 1, one, &n_one, &err), CMIR_OK);
         for (uint32_t threads = 2; threads < 9; threads += 3) {
-            assert_int_equal(
-                cmir_rank(&q, &s, (cmir_score)score, N, threads, many, &n_many, &err), CMIR_OK);
+            assert_int_equal(cmir_rank(&q, &s, (cmir_score)score, N, threads, many, &n_many, &err),
+                             CMIR_OK);
             assert_int_equal(n_one, n_many);
             for (size_t i = 0; i < n_one; i++) {
                 assert_int_equal(one[i].candidate, many[i].candidate);
@@ -297,8 +304,9 @@ test_locate_anything(void **state)
 
         for (uint32_t i = 0; i < n; i++)
             matches[i] = (cmir_match){i * 2, rnd() % n_slices, (float)(rnd() % 21) / 10.0f - 1.0f};
-        assert_int_equal(cmir_locate(matches, n, spacings[rnd() % 6], n_slices,
-                                     spacings[rnd() % 6], &run, NULL), CMIR_OK);
+        assert_int_equal(
+            cmir_locate(matches, n, spacings[rnd() % 6], n_slices, spacings[rnd() % 6], &run, NULL),
+            CMIR_OK);
         assert_true(run.match_first <= run.match_last && run.match_last < n_slices);
         bool first = false, last = false;
         for (uint32_t i = 0; i < n; i++) {
@@ -386,7 +394,10 @@ rank_case(const char *path)
         const uint32_t n_rows = get_u32(f), n_scored = get_u32(f);
         uint16_t *rows = make_candidate(&s.candidate[c], "case", n_rows, n_scored, dim);
         uint32_t *slice = must_alloc(n_rows, sizeof *slice);
-        union { const uint32_t *in; uint32_t *out; } old = {s.candidate[c].rows.slice};
+        union {
+            const uint32_t *in;
+            uint32_t *out;
+        } old = {s.candidate[c].rows.slice};
 
         get(f, slice, n_rows, sizeof *slice);
         get(f, rows, (size_t)n_rows * dim, sizeof *rows);
@@ -406,12 +417,9 @@ int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_votes_by_hand),
-        cmocka_unit_test(test_equal_scores_by_id),
-        cmocka_unit_test(test_air_rows),
-        cmocka_unit_test(test_threads_do_not_matter),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_locate_slab),
+        cmocka_unit_test(test_votes_by_hand),   cmocka_unit_test(test_equal_scores_by_id),
+        cmocka_unit_test(test_air_rows),        cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_locate_slab),
         cmocka_unit_test(test_locate_anything),
     };
 

@@ -29,15 +29,18 @@ test_text(void **state)
         {"", ""},
         {"plain 1.2", "plain 1.2"},
         {"<a href=\"x\" b='c'>&amp;", "&lt;a href=&quot;x&quot; b=&#39;c&#39;&gt;&amp;amp;"},
-        {"M\xC3\xBCller \xE2\x82\xAC \xF0\x9F\x98\x80", "M\xC3\xBCller \xE2\x82\xAC \xF0\x9F\x98\x80"},
+        {"M\xC3\xBCller \xE2\x82\xAC \xF0\x9F\x98\x80",
+         "M\xC3\xBCller \xE2\x82\xAC \xF0\x9F\x98\x80"},
         {"tab\tline\n", "tab\tline\n"},
         {"\x01\x1B[31m\x7F", FFFD FFFD "[31m" FFFD},
-        {"\xFF\xC3", FFFD FFFD},                        /* no UTF-8; a character cut short */
-        {"\xC0\xBC", FFFD FFFD},                        /* '<' written in two bytes */
-        {"\xED\xA0\x80", FFFD FFFD FFFD},               /* half of a surrogate pair */
-        {"\xF4\x90\x80\x80", FFFD FFFD FFFD FFFD},      /* past the last character */
-        {"a\xE2\x80\xAE" "b\xE2\x81\xA6", "a" FFFD "b" FFFD}, /* turns the direction of writing */
-        {"\xEF\xBF\xBF\xC2\x85", FFFD FFFD},            /* no character; a C1 control */
+        {"\xFF\xC3", FFFD FFFD}, /* no UTF-8; a character cut short */
+        {"\xC0\xBC", FFFD FFFD}, /* '<' written in two bytes */
+        {"\xED\xA0\x80", FFFD FFFD FFFD}, /* half of a surrogate pair */
+        {"\xF4\x90\x80\x80", FFFD FFFD FFFD FFFD}, /* past the last character */
+        {"a\xE2\x80\xAE"
+         "b\xE2\x81\xA6",
+         "a" FFFD "b" FFFD}, /* turns the direction of writing */
+        {"\xEF\xBF\xBF\xC2\x85", FFFD FFFD}, /* no character; a C1 control */
     };
 
     (void)state;
@@ -56,8 +59,13 @@ static void
 test_base64(void **state)
 {
     static const char *const cases[][2] = {
-        {"", ""},         {"f", "Zg=="},     {"fo", "Zm8="},        {"foo", "Zm9v"},
-        {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"},
+        {"", ""},
+        {"f", "Zg=="},
+        {"fo", "Zm8="},
+        {"foo", "Zm9v"},
+        {"foob", "Zm9vYg=="},
+        {"fooba", "Zm9vYmE="},
+        {"foobar", "Zm9vYmFy"},
     };
     static const unsigned char high[3] = {0xFF, 0xFE, 0xFB};
 
@@ -192,9 +200,8 @@ test_refused_and_cancelled(void **state)
     assert_int_equal(cmir_report_write(m->result, m->archive, &options, m->report, NULL),
                      CMIR_EINVAL);
     assert_int_equal(cmir_report_write(NULL, m->archive, NULL, m->report, NULL), CMIR_EINVAL);
-    options = (cmir_report_options){.struct_nbytes = sizeof options,
-                                    .progress = stop_at_once,
-                                    .progress_ctx = &calls};
+    options = (cmir_report_options){
+        .struct_nbytes = sizeof options, .progress = stop_at_once, .progress_ctx = &calls};
     assert_int_equal(cmir_report_write(m->result, m->archive, &options, m->report, &err),
                      CMIR_ECANCELLED);
     assert_int_equal(calls, 1);

@@ -15,8 +15,8 @@ typedef void (*cmir_maxsim_exact_fn)(const float *query, uint32_t m, const uint1
                                      uint32_t n, uint32_t dim, uint32_t *best_row, double *best);
 
 /* All m * n dot products, accumulated in double: out[i * n + j]. */
-typedef void (*cmir_dots_exact_fn)(const float *query, uint32_t m, const uint16_t *rows,
-                                   uint32_t n, uint32_t dim, double *out);
+typedef void (*cmir_dots_exact_fn)(const float *query, uint32_t m, const uint16_t *rows, uint32_t n,
+                                   uint32_t dim, double *out);
 
 struct cmir_kernels {
     cmir_maxsim_exact_fn maxsim_exact;

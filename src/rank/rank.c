@@ -66,8 +66,8 @@ score_symmetric(const struct job *job, const cmir_rows *rows, struct scratch *s)
         const uint32_t left = rows->n_scored - start;
         const uint32_t n = left < ROWS_AT_A_TIME ? left : ROWS_AT_A_TIME;
 
-        job->kernels.dots_exact(q->rows, q->n_rows, rows->exact + (size_t)start * q->dim, n,
-                                q->dim, s->dots);
+        job->kernels.dots_exact(q->rows, q->n_rows, rows->exact + (size_t)start * q->dim, n, q->dim,
+                                s->dots);
         for (uint32_t j = 0; j < n; j++) {
             double best = -INFINITY;
 

@@ -18,7 +18,6 @@ typedef struct cmir_scores {
 /* freq, max and sum: fills all three members, which the caller allocated and zeroed. */
 cmir_status cmir_rank_votes(const cmir_query *query, const cmir_snapshot *snapshot,
                             cmir_score score, uint32_t n_threads,
-                            const struct cmir_kernels *kernels, cmir_scores *out,
-                            cmir_error *err);
+                            const struct cmir_kernels *kernels, cmir_scores *out, cmir_error *err);
 
 #endif

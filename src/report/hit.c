@@ -58,8 +58,8 @@ cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_window window, c
         return CMIR_OK;
     }
     const cmir_status st = cmir_frame_png(frame, window, &png, err);
-    const double scale = (double)side / (frame->width > frame->height ? frame->width
-                                                                      : frame->height);
+    const double scale =
+        (double)side / (frame->width > frame->height ? frame->width : frame->height);
     const long width = lround(frame->width * scale), height = lround(frame->height * scale);
     cmir_buf_puts(out, "<img alt=\"");
     cmir_html_text(out, alt);
@@ -164,8 +164,7 @@ write_side(cmir_buf *out, const cmir_source *source, const cmir_frame *frame, ui
     (void)snprintf(alt, sizeof alt, "%s slice %u, window %s", is_query ? "Query" : "Matched", slice,
                    cmir_window_name(own));
     cmir_buf_puts(out, "<figure>");
-    const cmir_status st =
-        cmir_picture_write(out, frame, own, source->plane, side, alt, err);
+    const cmir_status st = cmir_picture_write(out, frame, own, source->plane, side, alt, err);
     write_caption(out, is_query, source->record, slice, side != SIDE_BEST);
     cmir_buf_puts(out, "</figure>\n");
     return st;
@@ -301,9 +300,8 @@ cmir_hit_write(const cmir_result *result, const cmir_hit *hit, const cmir_source
     const cmir_match *further[N_FURTHER];
     cmir_status st;
 
-    cmir_buf_printf(section,
-                    "<section id=\"hit-%u\">\n<h2><span class=\"rank\">%u</span><span>", hit->rank,
-                    hit->rank);
+    cmir_buf_printf(section, "<section id=\"hit-%u\">\n<h2><span class=\"rank\">%u</span><span>",
+                    hit->rank, hit->rank);
     cmir_html_text(section, hit->record->info.volume_id);
     cmir_buf_printf(section, "</span><span class=\"score\">%s ", cmir_score_name(result->score));
     write_score(section, result, hit);

@@ -10,9 +10,9 @@
 
 /* Appends the hit's section to `section` and its row of the summary to `row`.  `query` is open;
  * `found` is the hit's source, open as well. */
-cmir_status cmir_hit_write(const cmir_result *result, const cmir_hit *hit,
-                           const cmir_source *query, const cmir_source *found, cmir_buf *section,
-                           cmir_buf *row, cmir_error *err);
+cmir_status cmir_hit_write(const cmir_result *result, const cmir_hit *hit, const cmir_source *query,
+                           const cmir_source *found, cmir_buf *section, cmir_buf *row,
+                           cmir_error *err);
 
 /* A slice in a square of `side` pixels: 384, 288, 176 or 72.  Small ones carry no letters. */
 cmir_status cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_window window,

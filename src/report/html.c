@@ -14,8 +14,11 @@ static size_t
 decode(const unsigned char *s, uint32_t *out)
 {
     static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    const size_t n = s[0] < 0x80 ? 1 : (s[0] & 0xE0) == 0xC0 ? 2 : (s[0] & 0xF0) == 0xE0 ? 3
-                     : (s[0] & 0xF8) == 0xF0 ? 4 : 0;
+    const size_t n = s[0] < 0x80             ? 1
+                     : (s[0] & 0xE0) == 0xC0 ? 2
+                     : (s[0] & 0xF0) == 0xE0 ? 3
+                     : (s[0] & 0xF8) == 0xF0 ? 4
+                                             : 0;
 
     if (n < 2) {
         *out = s[0];
@@ -71,8 +74,7 @@ cmir_html_text(cmir_buf *out, const char *text)
 void
 cmir_html_png(cmir_buf *out, const void *png, size_t nbytes)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *bytes = png;
 
     cmir_buf_puts(out, "data:image/png;base64,");

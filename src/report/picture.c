@@ -41,10 +41,10 @@ open_volume(cmir_source *s)
 {
     const cmir_volume_info *info = &s->record->info;
     const bool states_modality = strcmp(info->format, "DICOM") == 0;
-    const cmir_scan_options options = {.struct_nbytes = sizeof options,
-                                       .min_slices = 1,
-                                       .modality = states_modality || info->modality[0] == '\0'
-                                                       ? NULL : info->modality};
+    const cmir_scan_options options = {
+        .struct_nbytes = sizeof options,
+        .min_slices = 1,
+        .modality = states_modality || info->modality[0] == '\0' ? NULL : info->modality};
     cmir_scan *scan;
     cmir_status st = cmir_scan_open(&info->path, 1, &options, &scan, &s->problem);
 
@@ -189,7 +189,8 @@ choose_size(cmir_frame *f, const cmir_stack *stack, uint32_t max_side)
     f->height_mm = stack->rows * stack->row_spacing_mm;
     const double fine = fmin(stack->col_spacing_mm, stack->row_spacing_mm);
     const double pixel = fmax(fmax(f->width_mm, f->height_mm) / max_side, fine);
-    const double width = floor(f->width_mm / pixel + 0.5), height = floor(f->height_mm / pixel + 0.5);
+    const double width = floor(f->width_mm / pixel + 0.5),
+                 height = floor(f->height_mm / pixel + 0.5);
     f->width = width < 1 ? 1 : width > max_side ? max_side : (uint32_t)width;
     f->height = height < 1 ? 1 : height > max_side ? max_side : (uint32_t)height;
 }

@@ -29,7 +29,10 @@ void cmir_source_close(cmir_source *source);
 
 /* How grey values are made. */
 typedef enum cmir_window {
-    CMIR_WINDOW_SOFT, CMIR_WINDOW_LUNG, CMIR_WINDOW_BONE, CMIR_WINDOW_RANGE
+    CMIR_WINDOW_SOFT,
+    CMIR_WINDOW_LUNG,
+    CMIR_WINDOW_BONE,
+    CMIR_WINDOW_RANGE
 } cmir_window;
 const char *cmir_window_name(cmir_window window);
 

@@ -9,8 +9,7 @@
 #include "base/error.h"
 
 cmir_status
-cmir_png_write(const uint8_t *grey, uint32_t width, uint32_t height, cmir_buf *out,
-               cmir_error *err)
+cmir_png_write(const uint8_t *grey, uint32_t width, uint32_t height, cmir_buf *out, cmir_error *err)
 {
     png_image image;
 

@@ -41,11 +41,12 @@ static const char *const plane_names[] = {"axial", "coronal", "sagittal"};
 static void
 write_head(cmir_buf *out, const cmir_result *result)
 {
-    cmir_buf_puts(out, "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n"
-                       "<head>\n<meta charset=\"utf-8\"/>\n"
-                       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-                       "img-src data:; style-src 'unsafe-inline'\"/>\n"
-                       "<meta name=\"viewport\" content=\"width=device-width\"/>\n<title>");
+    cmir_buf_puts(out,
+                  "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n"
+                  "<head>\n<meta charset=\"utf-8\"/>\n"
+                  "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+                  "img-src data:; style-src 'unsafe-inline'\"/>\n"
+                  "<meta name=\"viewport\" content=\"width=device-width\"/>\n<title>");
     cmir_html_text(out, result->query->info.volume_id);
     cmir_buf_puts(out, " - similar volumes - " CMIR_NOTICE "</title>\n<style>\n");
     cmir_buf_puts(out, style_screen);

@@ -82,8 +82,7 @@ draw_box(cmir_buf *out, const char *class, long x0, long y0, long x1, long y1)
 
 /* Slice numbers from a to b below the plot, and where they lie in mm where slice_mm is not NULL. */
 static void
-draw_slice_axis(cmir_buf *out, const struct plot *p, uint32_t a, uint32_t b,
-                const double *slice_mm)
+draw_slice_axis(cmir_buf *out, const struct plot *p, uint32_t a, uint32_t b, const double *slice_mm)
 {
     const double step = fmax(nice_step(fmax(b - a, 1), (double)p->width / 600), 1);
     const long bottom = p->top + p->height;
@@ -162,7 +161,10 @@ draw_similarity_axis(cmir_buf *out, struct plot *p, const cmir_hit *hit)
         cmir_buf_printf(out, "<path class=\"grid\" d=\"M%ld %ldh%ld\"/>\n", p->left,
                         plot_y(p, value), p->width);
         draw_number(out, p->left - 60, plot_y(p, value) + 40, "end",
-                    step < 0.01 ? 3 : step < 0.1 ? 2 : 1, value);
+                    step < 0.01  ? 3
+                    : step < 0.1 ? 2
+                                 : 1,
+                    value);
     }
 }
 
@@ -175,8 +177,9 @@ cmir_strip_similarity(cmir_buf *out, const cmir_hit *hit)
     const long bottom = p.top + p.height;
 
     p.x_high = record->n_slices - 0.5;
-    open_svg(out, &p, "Similarity of each query slice at the slice of the volume it matched, with "
-                      "the matched run shaded");
+    open_svg(out, &p,
+             "Similarity of each query slice at the slice of the volume it matched, with "
+             "the matched run shaded");
     draw_air(out, &p, record);
     draw_box(out, "run", plot_x(&p, hit->match_first - 0.5), p.top,
              plot_x(&p, hit->match_last + 0.5), bottom);
