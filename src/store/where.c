@@ -300,7 +300,7 @@ parse_one(struct parser *p)
     if (p->kind != NOT && p->kind != OPEN)
         return refuse(p, p->start, "a comparison, such as Modality = 'CT', is missing");
     if (++p->depth > CMIR_WHERE_MAX_DEPTH)
-        return refuse(p, p->start, "more than 64 levels of parentheses and nots");
+        return refuse(p, p->start, "more than 12 levels of parentheses and nots");
     const bool is_not = p->kind == NOT;
     const size_t start = p->start;
     if ((st = next(p)) != CMIR_OK)

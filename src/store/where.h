@@ -11,7 +11,7 @@
 #include <cmir/status.h>
 
 #define CMIR_WHERE_MAX_NBYTES 8192u
-#define CMIR_WHERE_MAX_DEPTH 64u
+#define CMIR_WHERE_MAX_DEPTH 12u /* SQLite's own parser has room for 100 symbols */
 #define CMIR_WHERE_MAX_COMPARISONS 256u
 
 /* A condition on `volumes AS v`, and the text to bind to its `?`s in order. */

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_store_damage.c: damage anywhere in an archive is found and named by verify, and never makes
+ * a reader leave the bytes it was given. */
+#include "synthetic.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "store/store_internal.h"
+
+/* Numbers of volumes that are not large. */
+static const uint64_t volumes[] = {2, 5, 9};
+
+static void
+make_archive(void **state, const char *name)
+{
+    cmir_store *store;
+
+    create_archive(in_folder(state, name));
+    assert_ok(cmir_store_open(in_folder(state, name), CMIR_WRITE, &store, err));
+    for (size_t i = 0; i < 3; i++)
+        add_synthetic(store, volumes[i]);
+    cmir_store_close(store);
+}
+
+/* Adds up the rows of everything that opens: the sanitizers watch. */
+static double
+touch_everything(const cmir_snapshot *snapshot)
+{
+    double sum = 0;
+
+    for (size_t c = 0; c < cmir_snapshot_count(snapshot); c++) {
+        const cmir_rows *rows = &cmir_snapshot_get(snapshot, c)->rows;
+        cmir_record *record;
+        cmir_error err = {0};
+        const size_t padded = (rows->n_rows + 15u) / 16 * 16;
+
+        assert_true(rows->n_scored >= 1 && rows->n_scored <= rows->n_rows);
+        for (uint32_t r = 0; r < rows->n_rows; r++) {
+            assert_true(rows->slice[r] < rows->n_rows);
+            sum += (double)rows->code_sum[r] + (isfinite(rows->scale[r]) ? (double)rows->scale[r] : 0);
+        }
+        for (size_t i = 0; i < padded * rows->padded_dim; i++)
+            sum += rows->codes[i];
+        for (size_t i = 0; i < (size_t)rows->n_rows * rows->dim; i++)
+            sum += rows->exact[i];
+        if (cmir_snapshot_record(snapshot, c, &record, &err) != CMIR_OK)
+            continue;
+        for (uint32_t i = 0; i < record->n_slices; i++)
+            sum += (double)strlen(record->slice_uids[i]) + record->slice_marks[i];
+        cmir_record_free(record);
+    }
+    return sum;
+}
+
+/* Everything a reader does; all of it may fail, none of it may crash.  Gives verify's faults. */
+static uint64_t
+read_all(const char *dir, char first_fault[240])
+{
+    cmir_store *store;
+    cmir_snapshot *snapshot;
+    cmir_error err = {0};
+    uint64_t n = 1;
+    char **ids;
+    size_t n_ids;
+
+    first_fault[0] = '\0';
+    if (cmir_store_open(dir, CMIR_READ, &store, &err) != CMIR_OK) {
+        snprintf(first_fault, 240, "%s", err.msg);
+        return 1;
+    }
+    if (cmir_snapshot_open(store, "size > 3 or organ = 'lung'", NULL, &snapshot, &err) == CMIR_OK) {
+        (void)touch_everything(snapshot);
+        cmir_snapshot_close(snapshot);
+    }
+    if (cmir_store_list(store, NULL, &ids, &n_ids, NULL) == CMIR_OK)
+        cmir_ids_free(ids, n_ids);
+    err = (cmir_error){0};
+    if (cmir_store_verify(store, print_problem, first_fault, &n, &err) != CMIR_OK) {
+        snprintf(first_fault, 240, "%s", err.msg);
+        n++;
+    }
+    cmir_store_close(store);
+    return n;
+}
+
+static void
+flip(const char *path, off_t at, unsigned bit)
+{
+    uint8_t byte;
+    const int fd = open(path, O_RDWR);
+
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte = (uint8_t)(byte ^ 1u << bit);
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+static off_t
+nbytes_of(const char *path)
+{
+    struct stat info;
+
+    assert_int_equal(stat(path, &info), 0);
+    return info.st_size;
+}
+
+/* Every byte of a segment: verify names the volume it belongs to. */
+static void
+test_segment_bytes(void **state)
+{
+    char fault[240];
+    uint64_t random = 11, end = 0;
+    size_t v = 0;
+    const char *dir = in_folder(state, "a"), *path = in_folder(state, "a/segments/00000001.seg");
+    static synthetic s;
+
+    make_archive(state, "a");
+    assert_int_equal(read_all(dir, fault), 0);
+    const off_t nbytes = nbytes_of(path);
+    for (off_t at = 0; at < nbytes; at += at < 64 ? 1 : 1 + below(&random, 40)) {
+        const unsigned bit = below(&random, 8);
+
+        for (; (uint64_t)at >= end; v++) {
+            make_synthetic(&s, volumes[v]);
+            end += cmir_record_nbytes(s.record.n_slices, DIM);
+        }
+        flip(path, at, bit);
+        if (read_all(dir, fault) == 0 || strncmp(fault, s.id, strlen(s.id)) != 0)
+            fail_msg("bit %u of byte %ld (%s): %s", bit, (long)at, s.id, fault);
+        flip(path, at, bit);
+    }
+    assert_int_equal(v, 3);
+    assert_int_equal(read_all(dir, fault), 0);
+}
+
+/* A record that is sound in itself, but of another volume of the same shape. */
+static void
+test_swapped_records(void **state)
+{
+    const char *dir = in_folder(state, "a"), *path = in_folder(state, "a/segments/00000001.seg");
+    static synthetic s, t;
+    cmir_store *store;
+    cmir_snapshot *snapshot;
+    uint64_t other = 0;
+    bool added;
+
+    make_synthetic(&s, 1);
+    do
+        make_synthetic(&t, ++other + 1);
+    while (t.record.n_slices != s.record.n_slices || t.record.n_air != s.record.n_air);
+    create_archive(dir);
+    assert_ok(cmir_store_open(dir, CMIR_WRITE, &store, err));
+    assert_ok(cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    assert_ok(cmir_store_add(store, &t.record, &t.embeddings, &added, err));
+    const size_t n = (size_t)nbytes_of(path) / 2;
+    uint8_t *bytes = malloc(2 * n);
+    const int fd = open(path, O_RDWR);
+    assert_true(bytes != NULL && fd >= 0);
+    assert_int_equal(pread(fd, bytes, 2 * n, 0), 2 * n);
+    assert_int_equal(pwrite(fd, bytes + n, n, 0), n);
+    assert_int_equal(pwrite(fd, bytes, n, (off_t)n), n);
+    close(fd);
+    free(bytes);
+    assert_refused(CMIR_ECORRUPT, "another volume",
+                   cmir_snapshot_open(store, NULL, NULL, &snapshot, err));
+    assert_int_equal(n_problems(store), 2);
+    cmir_store_close(store);
+}
+
+static void
+test_missing_bytes(void **state)
+{
+    char fault[240];
+    cmir_store *store;
+    cmir_snapshot *snapshot;
+    bool added;
+    static synthetic s;
+    const char *dir = in_folder(state, "a"), *path = in_folder(state, "a/segments/00000001.seg");
+
+    make_archive(state, "a");
+    assert_int_equal(truncate(path, nbytes_of(path) - 64), 0);
+    assert_int_equal(read_all(dir, fault), 2); /* the segment, and the volume at its end */
+    assert_non_null(strstr(fault, "cut short"));
+    assert_ok(cmir_store_open(dir, CMIR_WRITE, &store, err));
+    assert_refused(CMIR_ECORRUPT, "cut short",
+                   cmir_snapshot_open(store, NULL, NULL, &snapshot, err));
+    make_synthetic(&s, 77); /* nothing is written behind a hole */
+    assert_refused(CMIR_ECORRUPT, "cut short",
+                   cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    cmir_store_close(store);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(read_all(dir, fault), 4); /* the segment, and all three volumes */
+    assert_non_null(strstr(fault, "00000001.seg"));
+}
+
+static void
+write_bytes(const char *path, const char *mode, const char *text)
+{
+    FILE *f = fopen(path, mode);
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* What a crash leaves is no fault, and the next writer tidies it up; other files are one. */
+static void
+test_left_over_bytes(void **state)
+{
+    char fault[240];
+    cmir_store *store;
+    const char *dir = in_folder(state, "a"), *path = in_folder(state, "a/segments/00000001.seg"),
+               *next = in_folder(state, "a/segments/00000002.seg");
+
+    make_archive(state, "a");
+    const off_t nbytes = nbytes_of(path);
+    write_bytes(path, "ab", "half a record");
+    write_bytes(next, "wb", "half a record of the next segment");
+    assert_int_equal(read_all(dir, fault), 0);
+    assert_ok(cmir_store_open(dir, CMIR_WRITE, &store, err));
+    add_synthetic(store, 77);
+    static synthetic s;
+    make_synthetic(&s, 77);
+    assert_int_equal(nbytes_of(path), nbytes + (off_t)cmir_record_nbytes(s.record.n_slices, DIM));
+    assert_int_not_equal(access(next, F_OK), 0);
+    cmir_store_close(store);
+    assert_int_equal(read_all(dir, fault), 0);
+    write_bytes(in_folder(state, "a/segments/notes.txt"), "wb", "mine");
+    assert_int_equal(read_all(dir, fault), 1);
+    assert_non_null(strstr(fault, "notes.txt"));
+}
+
+static void
+run_sql(const char *path, const char *sql)
+{
+    cmir_db *db;
+
+    assert_ok(cmir_db_open(path, CMIR_DB_CREATE, &db, err));
+    assert_ok(cmir_db_exec(db, "PRAGMA foreign_keys = OFF", err));
+    assert_ok(cmir_db_exec(db, sql, err));
+    cmir_db_close(db);
+}
+
+/* A catalogue that is a sound database and says what is not so. */
+static void
+test_lying_catalogue(void **state)
+{
+    static const char *const lies[] = {
+        "UPDATE volumes SET offset = offset + 64 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET offset = 1 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET offset = -64 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET offset = 9223372036854775744 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET offset = 0 WHERE volume_id = 'v9'",
+        "UPDATE volumes SET nbytes = nbytes + 64 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET nbytes = 0 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET nbytes = 9223372036854775744 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET crc = crc + 1 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET crc = -1 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET segment = 2 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET segment = 0 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET segment = 4294967297 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET n_slices = n_slices + 1 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET n_slices = 4000000000 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET n_slices = 0 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET n_air = n_air + 1 WHERE volume_id = 'v5'",
+        "UPDATE volumes SET n_air = n_slices WHERE volume_id = 'v5'",
+        "UPDATE volumes SET dims = x'00' WHERE volume_id = 'v5'",
+        "UPDATE volumes SET affine = x'' WHERE volume_id = 'v5'",
+        "UPDATE slices SET mm = x'0011'",
+        "UPDATE slices SET marks = zeroblob(length(marks))",
+        "UPDATE slices SET marks = zeroblob(1 + length(marks))",
+        "UPDATE slices SET uids = 'a' || uids || char(10)",
+        "DELETE FROM slices",
+        "DELETE FROM segments",
+        "UPDATE segments SET nbytes = 64",
+        "UPDATE segments SET nbytes = nbytes + 64",
+        "UPDATE segments SET nbytes = -64",
+        "UPDATE segments SET number = 0",
+        "UPDATE archive SET dim = 21",
+        "UPDATE archive SET dim = 0",
+        "UPDATE archive SET encoder_sha256 = 'ff' || substr(encoder_sha256, 3)",
+        "UPDATE archive SET encoder_sha256 = ''",
+        "INSERT INTO labels VALUES (99, 'a', 'b')",
+        "DROP TABLE slices",
+        "DROP TABLE labels",
+        "ALTER TABLE volumes RENAME COLUMN crc TO checksum",
+    };
+
+    for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        char name[16], path[40], fault[240];
+
+        snprintf(name, sizeof name, "a%zu", i);
+        snprintf(path, sizeof path, "a%zu/catalog.sqlite", i);
+        make_archive(state, name);
+        run_sql(in_folder(state, path), lies[i]);
+        if (read_all(in_folder(state, name), fault) == 0)
+            fail_msg("not found: %s", lies[i]);
+    }
+}
+
+/* Random bytes of the catalogue: any answer will do, but an answer. */
+static void
+test_catalogue_bytes(void **state)
+{
+    char fault[240];
+    uint64_t random = 12;
+    unsigned n_found = 0;
+    const char *dir = in_folder(state, "a"), *path = in_folder(state, "a/catalog.sqlite");
+
+    make_archive(state, "a");
+    const off_t nbytes = nbytes_of(path);
+    for (unsigned i = 0; i < 400; i++) {
+        off_t at[4];
+        unsigned bit[4];
+        const unsigned n = 1 + below(&random, 4);
+
+        for (unsigned k = 0; k < n; k++) {
+            /* Half of them where pages begin: headers and cell pointers. */
+            const off_t page = (off_t)below(&random, (uint32_t)(nbytes / 4096)) * 4096;
+            at[k] = below(&random, 2) == 0 ? page + below(&random, 120)
+                                           : (off_t)below(&random, (uint32_t)nbytes);
+            bit[k] = below(&random, 8);
+            flip(path, at[k], bit[k]);
+        }
+        n_found += read_all(dir, fault) > 0;
+        for (unsigned k = 0; k < n; k++)
+            flip(path, at[k], bit[k]);
+    }
+    print_message("%u of 400 found\n", n_found);
+    assert_true(n_found > 40); /* the rest lies in free space or in what is only known there */
+    assert_int_equal(read_all(dir, fault), 0);
+}
+
+/* The archive of format 1 that is kept for ever.  It was made by an earlier cmir; its volumes are
+ * those of synthetic.h. */
+static void
+test_golden(void **state)
+{
+    const char *source = getenv("CMIR_SOURCE");
+    char command[300];
+    cmir_store *store;
+    cmir_snapshot *snapshot;
+    cmir_archive_info info;
+    cmir_record *r;
+
+    snprintf(command, sizeof command, "cp -r '%s/tests/golden/format_1' '%s'",
+             source == NULL ? "." : source, in_folder(state, "a"));
+    assert_int_equal(system(command), 0);
+    assert_ok(cmir_store_open(in_folder(state, "a"), CMIR_READ, &store, err));
+    assert_ok(cmir_store_info(store, &info, err));
+    assert_true(info.n_volumes == 3 && info.dead_nbytes > 0);
+    assert_string_equal(info.encoder_sha256, SHA);
+    assert_int_equal(n_problems(store), 0);
+    assert_ok(cmir_snapshot_open(store, NULL, NULL, &snapshot, err));
+    assert_int_equal(cmir_snapshot_count(snapshot), 3);
+    for (size_t i = 0; i < 3; i++)
+        check_candidate(snapshot, i, volumes[i]);
+    cmir_snapshot_close(snapshot);
+    assert_ok(cmir_store_get(store, "v5", &r, err));
+    assert_string_equal(r->info.patient_sex, "F");
+    assert_int_equal(r->n_labels, 3);
+    assert_string_equal(r->labels[0].name, "note");
+    assert_string_equal(r->labels[0].value, "of the first format");
+    cmir_record_free(r);
+    cmir_store_close(store);
+    /* And it can still be written to. */
+    assert_ok(cmir_store_open(in_folder(state, "a"), CMIR_WRITE, &store, err));
+    add_synthetic(store, 77);
+    assert_int_equal(n_problems(store), 0);
+    cmir_store_close(store);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_segment_bytes, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_swapped_records, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_missing_bytes, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_left_over_bytes, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_lying_catalogue, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_catalogue_bytes, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_golden, make_folder, remove_folder),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
