@@ -114,9 +114,11 @@ check_hostile_set(const char *data, const char *set, const char *listing)
     snprintf(path, sizeof path, "%s/%s", folder, listing);
     json_t *expected = json_load_file(path, 0, &why);
     assert_non_null(expected);
-    json_object_foreach (expected, name, want) {
+    json_object_foreach(expected, name, want)
+    {
         snprintf(path, sizeof path, "%s/%s", folder, name);
-        const bool readable = strcmp(json_string_value(json_object_get(want, "expect")), "read") == 0;
+        const bool readable =
+            strcmp(json_string_value(json_object_get(want, "expect")), "read") == 0;
         const int got = try_in_child(path, MAX_MIB);
         if (got != (readable ? READ : REFUSED)) {
             print_error("%s: outcome %d, %s\n", name, got,

@@ -118,10 +118,9 @@ test_ready(void **state)
         bool has_hu;
         const char *modality_after;
     } cases[] = {
-        {"CT", 99, 6, 1, true, "CT"},   {"CT", 2, 6, 1, true, "CT"},
-        {"MR", 2, 1, 6, false, "MR"},   {"PT", 99, 1, 6, false, "PT"},
-        {"", 3, 3, 4, true, "CT"},      {"", 0, 6, 1, true, "CT"},
-        {"", 5, 1, 6, true, "CT"},      {"", 99, 1, 6, false, ""},
+        {"CT", 99, 6, 1, true, "CT"},  {"CT", 2, 6, 1, true, "CT"}, {"MR", 2, 1, 6, false, "MR"},
+        {"PT", 99, 1, 6, false, "PT"}, {"", 3, 3, 4, true, "CT"},   {"", 0, 6, 1, true, "CT"},
+        {"", 5, 1, 6, true, "CT"},     {"", 99, 1, 6, false, ""},
     };
 
     (void)state;
@@ -255,8 +254,8 @@ check_plane(const cmir_volume *volume, cmir_plane plane, const void *data)
             for (uint32_t j = 0; j < dims[1]; j++)
                 for (uint32_t i = 0; i < dims[0]; i++) {
                     const uint32_t at[3] = {i, j, k};
-                    const bool rises = place_along(volume, (uint32_t[3]){0, 0, 0}, normal[plane],
-                                                   false) == 0;
+                    const bool rises =
+                        place_along(volume, (uint32_t[3]){0, 0, 0}, normal[plane], false) == 0;
                     if (place_along(volume, at, normal[plane], !rises) != s)
                         continue;
                     const uint32_t r = place_along(volume, at, row[plane], plane != CMIR_AXIAL);

@@ -29,7 +29,7 @@ struct cmir_gzip_reader {
     bool compressed, at_end;
     uint64_t file_nbytes;
     uint64_t n_read; /* content so far */
-    z_stream z;      /* next_in, avail_in: what of `buffer` is not used yet */
+    z_stream z; /* next_in, avail_in: what of `buffer` is not used yet */
     uint8_t buffer[BUFFER_NBYTES];
 };
 
@@ -135,8 +135,7 @@ inflate_some(cmir_gzip_reader *r, cmir_error *err)
     if (r->z.avail_in == 0)
         return FAIL(err, CMIR_ECORRUPT, "%s: the gzip stream is cut short", r->path);
     switch (inflate(&r->z, Z_NO_FLUSH)) {
-    case Z_OK:
-        return CMIR_OK;
+    case Z_OK: return CMIR_OK;
     case Z_STREAM_END:
         if (r->z.avail_in < 2 && !fill(r))
             return FAIL(err, CMIR_EIO, "%s: %s", r->path, strerror(errno));
@@ -144,8 +143,7 @@ inflate_some(cmir_gzip_reader *r, cmir_error *err)
         if (!r->at_end)
             inflateReset(&r->z);
         return CMIR_OK;
-    case Z_MEM_ERROR:
-        return FAIL(err, CMIR_ENOMEM, "%s: no memory to inflate", r->path);
+    case Z_MEM_ERROR: return FAIL(err, CMIR_ENOMEM, "%s: no memory to inflate", r->path);
     default:
         return FAIL(err, CMIR_ECORRUPT, "%s: damaged gzip stream: %s", r->path,
                     r->z.msg == NULL ? "unknown error" : r->z.msg);
@@ -266,8 +264,8 @@ cmir_gzip_create(const char *path, bool compress, cmir_gzip_writer **out, cmir_e
     w->temporary = cmir_asprintf("%s.%ld.tmp", path, (long)getpid());
     if (w->path == NULL || w->temporary == NULL ||
         /* Level 1: scans are noise, higher levels cost much time and gain little. */
-        (compress && deflateInit2(&w->z, 1, Z_DEFLATED, GZIP_WINDOW, 9, Z_DEFAULT_STRATEGY) !=
-                         Z_OK)) {
+        (compress &&
+         deflateInit2(&w->z, 1, Z_DEFLATED, GZIP_WINDOW, 9, Z_DEFAULT_STRATEGY) != Z_OK)) {
         cmir_gzip_discard(w);
         return FAIL(err, CMIR_ENOMEM, "%s: no memory to write it", path);
     }

@@ -72,8 +72,8 @@ set_names(cmir_volume_info *info, const char *absolute)
     if (name == NULL)
         return false;
     name[strlen(name) - extension_length(name)] = '\0';
-    const bool set = cmir_volume_set(&info->path, absolute) &&
-                     cmir_volume_set(&info->volume_id, name);
+    const bool set =
+        cmir_volume_set(&info->path, absolute) && cmir_volume_set(&info->volume_id, name);
     free(name);
     return set;
 }
@@ -160,8 +160,7 @@ check_extensions(cmir_gzip_reader *reader, const cmir_nifti_header *header, cons
 }
 
 static cmir_status
-read_header(cmir_gzip_reader *reader, const char *path, cmir_nifti_header *header,
-            cmir_error *err)
+read_header(cmir_gzip_reader *reader, const char *path, cmir_nifti_header *header, cmir_error *err)
 {
     uint8_t bytes[CMIR_NIFTI2_NBYTES];
     cmir_status st = cmir_gzip_read(reader, bytes, 4, err);

@@ -199,14 +199,22 @@ check_type(const struct fields *f, const char *path, cmir_voxel_type *type, cmir
         int code, bitpix, type; /* type -1: known, not read */
         const char *name;
     } types[] = {
-        {2, 8, CMIR_VOXEL_U8, "uint8"},      {256, 8, CMIR_VOXEL_I8, "int8"},
-        {512, 16, CMIR_VOXEL_U16, "uint16"}, {4, 16, CMIR_VOXEL_I16, "int16"},
-        {768, 32, CMIR_VOXEL_U32, "uint32"}, {8, 32, CMIR_VOXEL_I32, "int32"},
-        {1280, 64, CMIR_VOXEL_U64, "uint64"}, {1024, 64, CMIR_VOXEL_I64, "int64"},
-        {16, 32, CMIR_VOXEL_F32, "float32"}, {64, 64, CMIR_VOXEL_F64, "float64"},
-        {1, 1, -1, "binary"},                {32, 64, -1, "complex64"},
-        {128, 24, -1, "RGB"},                {1536, 128, -1, "float128"},
-        {1792, 128, -1, "complex128"},       {2048, 256, -1, "complex256"},
+        {2, 8, CMIR_VOXEL_U8, "uint8"},
+        {256, 8, CMIR_VOXEL_I8, "int8"},
+        {512, 16, CMIR_VOXEL_U16, "uint16"},
+        {4, 16, CMIR_VOXEL_I16, "int16"},
+        {768, 32, CMIR_VOXEL_U32, "uint32"},
+        {8, 32, CMIR_VOXEL_I32, "int32"},
+        {1280, 64, CMIR_VOXEL_U64, "uint64"},
+        {1024, 64, CMIR_VOXEL_I64, "int64"},
+        {16, 32, CMIR_VOXEL_F32, "float32"},
+        {64, 64, CMIR_VOXEL_F64, "float64"},
+        {1, 1, -1, "binary"},
+        {32, 64, -1, "complex64"},
+        {128, 24, -1, "RGB"},
+        {1536, 128, -1, "float128"},
+        {1792, 128, -1, "complex128"},
+        {2048, 256, -1, "complex256"},
         {2304, 32, -1, "RGBA"},
     };
 
@@ -217,8 +225,8 @@ check_type(const struct fields *f, const char *path, cmir_voxel_type *type, cmir
             return FAIL(err, CMIR_EUNSUPPORTED, "%s: voxels of type %s are not read", path,
                         types[i].name);
         if (types[i].bitpix != f->bitpix)
-            return FAIL(err, CMIR_ECORRUPT, "%s: bitpix is %d, but %s has %d bits", path,
-                        f->bitpix, types[i].name, types[i].bitpix);
+            return FAIL(err, CMIR_ECORRUPT, "%s: bitpix is %d, but %s has %d bits", path, f->bitpix,
+                        types[i].name, types[i].bitpix);
         *type = (cmir_voxel_type)types[i].type;
         return CMIR_OK;
     }
@@ -226,8 +234,7 @@ check_type(const struct fields *f, const char *path, cmir_voxel_type *type, cmir
 }
 
 static cmir_status
-check_scaling(const struct fields *f, const char *path, cmir_nifti_header *header,
-              cmir_error *err)
+check_scaling(const struct fields *f, const char *path, cmir_nifti_header *header, cmir_error *err)
 {
     const double first = (double)header->nbytes + 4;
 
@@ -316,8 +323,7 @@ check_affine(const double a[3][4], const char *path, cmir_error *err)
 }
 
 static cmir_status
-find_affine(const struct fields *f, bool wide, const char *path, double out[3][4],
-            cmir_error *err)
+find_affine(const struct fields *f, bool wide, const char *path, double out[3][4], cmir_error *err)
 {
     const int unit = f->units & 7;
     const double mm = unit == 1 ? 1000 : unit == 3 ? 0.001 : 1; /* metre, micron; else mm */
@@ -340,7 +346,7 @@ find_affine(const struct fields *f, bool wide, const char *path, double out[3][4
     for (size_t p = 0; p < 3; p++)
         for (size_t axis = 0; axis < 4; axis++)
             out[p][axis] *= p < 2 ? -mm : mm; /* RAS to LPS */
-    return check_affine((const double(*)[4])out, path, err);
+    return check_affine((const double (*)[4])out, path, err);
 }
 
 cmir_status

@@ -69,8 +69,8 @@ find_view(const cmir_volume *volume, cmir_plane plane)
     unsigned axes[3] = {0, 1, 2};
 
     find_axes(volume, axes);
-    struct view view = {axes[planes[plane].slice], axes[planes[plane].row],
-                        axes[planes[plane].col], false, false};
+    struct view view = {axes[planes[plane].slice], axes[planes[plane].row], axes[planes[plane].col],
+                        false, false};
     view.row_reversed =
         volume->info.affine[planes[plane].row][view.row] * planes[plane].row_sign < 0;
     view.col_reversed = volume->info.affine[planes[plane].col][view.col] < 0;
@@ -129,8 +129,10 @@ slice_spacing(const cmir_volume *volume, const struct view *view)
 cmir_status
 cmir_volume_stack(const cmir_volume *volume, cmir_plane plane, cmir_stack *out, cmir_error *err)
 {
-    if (volume == NULL || !is_plane(plane))
-        return FAIL(err, CMIR_EINVAL, volume == NULL ? "volume is NULL" : "no such plane");
+    if (volume == NULL || out == NULL)
+        return FAIL(err, CMIR_EINVAL, "%s is NULL", volume == NULL ? "volume" : "out");
+    if (!is_plane(plane))
+        return FAIL(err, CMIR_EINVAL, "%s: no plane %d", volume->info.path, (int)plane);
     const struct view view = find_view(volume, plane);
     const uint32_t *dims = volume->info.dims;
     const double spacing = slice_spacing(volume, &view);
@@ -166,9 +168,10 @@ cmir_status
 cmir_volume_slice(const cmir_volume *volume, cmir_plane plane, uint32_t index, float *out,
                   cmir_error *err)
 {
-    if (volume == NULL || out == NULL || !is_plane(plane))
-        return FAIL(err, CMIR_EINVAL, "%s", volume == NULL ? "volume is NULL" :
-                    out == NULL ? "out is NULL" : "no such plane");
+    if (volume == NULL || out == NULL)
+        return FAIL(err, CMIR_EINVAL, "%s is NULL", volume == NULL ? "volume" : "out");
+    if (!is_plane(plane))
+        return FAIL(err, CMIR_EINVAL, "%s: no plane %d", volume->info.path, (int)plane);
     const struct view view = find_view(volume, plane);
     const cmir_status st = check_ready(volume, &view, index, err);
     if (st != CMIR_OK)

@@ -29,7 +29,7 @@ struct scaling {
 };
 
 #define DEFINE_VALUES(name, voxel)                                                                 \
-    static void name(const voxel *restrict src, ptrdiff_t stride, const struct scaling *s,        \
+    static void name(const voxel *restrict src, ptrdiff_t stride, const struct scaling *s,         \
                      size_t n, float *restrict out)                                                \
     {                                                                                              \
         for (ptrdiff_t i = 0; i < (ptrdiff_t)n; i++) {                                             \
@@ -52,7 +52,7 @@ DEFINE_VALUES(values_f64, double)
 /* The common CT: 16 bits, slope 1, a whole intercept.  Integer sums below 2^24 are exact floats.
  * Blocks of a fixed size are what compilers vectorise at every level of optimisation. */
 #define DEFINE_SHIFTED(name, voxel)                                                                \
-    static void name(const voxel *restrict src, ptrdiff_t stride, int32_t add, size_t n,          \
+    static void name(const voxel *restrict src, ptrdiff_t stride, int32_t add, size_t n,           \
                      float *restrict out)                                                          \
     {                                                                                              \
         size_t i = 0;                                                                              \

@@ -14,8 +14,16 @@
 #include "base/compiler.h"
 
 typedef enum cmir_voxel_type {
-    CMIR_VOXEL_U8, CMIR_VOXEL_I8, CMIR_VOXEL_U16, CMIR_VOXEL_I16, CMIR_VOXEL_U32, CMIR_VOXEL_I32,
-    CMIR_VOXEL_U64, CMIR_VOXEL_I64, CMIR_VOXEL_F32, CMIR_VOXEL_F64
+    CMIR_VOXEL_U8,
+    CMIR_VOXEL_I8,
+    CMIR_VOXEL_U16,
+    CMIR_VOXEL_I16,
+    CMIR_VOXEL_U32,
+    CMIR_VOXEL_I32,
+    CMIR_VOXEL_U64,
+    CMIR_VOXEL_I64,
+    CMIR_VOXEL_F32,
+    CMIR_VOXEL_F64
 } cmir_voxel_type;
 
 /* A reader's own part of a volume: how to decode it. */
