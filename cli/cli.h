@@ -83,6 +83,9 @@ cmir_status cli_fail(cmir_error *err, cmir_status code, const char *format, ...)
 /* The text, cleaned of control characters and invalid UTF-8, and a newline. */
 CLI_PRINTF(2, 3) void cli_line(FILE *out, const char *format, ...);
 char *cli_clean(const char *text); /* free() */
+/* Length of the UTF-8 character at `text` and its code; 0 where it is invalid. */
+size_t cli_decode(const char *text, uint32_t *code);
+bool cli_is_harmless(uint32_t code); /* to a terminal */
 void *cli_need(void *memory);      /* ends the program where memory ran out */
 
 /* A table of text; the first row is the heading. */
@@ -126,6 +129,7 @@ bool cli_is_archive(const char *path);
 cmir_status cli_open_encoder(const cli_args *args, const cmir_archive *archive, cmir_encoder **out,
                              cmir_error *err);
 json_t *cli_json_encoder(const cmir_archive_info *info);
+cmir_status cli_read_labels(const char *path, cmir_label_table **out, cmir_error *err);
 cmir_status cli_modality(const cli_args *args, const char **out, cmir_error *err);
 
 /* A query: either a volume from a file, or a volume of an archive. */

@@ -78,7 +78,7 @@ open_batch(struct batch *b, cmir_error *err)
     if (status == CMIR_OK)
         status = cli_open_encoder(args, b->archive, &b->encoder, err);
     if (status == CMIR_OK && csv != NULL)
-        status = cmir_label_table_read(csv, &b->labels, err);
+        status = cli_read_labels(csv, &b->labels, err);
     for (int i = 1; i < args->n_operands && status == CMIR_OK; i++) {
         if (strcmp(args->operands[i], "-") == 0)
             status = read_paths(b, err);

@@ -202,7 +202,7 @@ run_label(cli_args *args, cmir_error *err)
     cmir_status st = cmir_archive_open(args->operands[0], CMIR_WRITE, &archive, err);
 
     if (st == CMIR_OK)
-        st = cmir_label_table_read(csv, &table, err);
+        st = cli_read_labels(csv, &table, err);
     if (st == CMIR_OK)
         st = cmir_archive_list(archive, NULL, &ids, &n_ids, err);
     if (st == CMIR_OK)

@@ -16,13 +16,8 @@ cli_json_text(const char *text)
         return string;
     char *fixed = cli_need(malloc(3 * strlen(text) + 1)), *p = fixed;
     while (*text != '\0') {
-        size_t n = 4;
-        json_t *one = NULL;
-        for (; n > 0 && one == NULL; n--)
-            if (memchr(text, '\0', n) == NULL)
-                one = json_stringn(text, n);
-        n = one != NULL ? n + 1 : 0;
-        json_decref(one);
+        uint32_t code;
+        const size_t n = cli_decode(text, &code);
         memcpy(p, n > 0 ? text : "\xEF\xBF\xBD", n > 0 ? n : 3);
         p += n > 0 ? n : 3;
         text += n > 0 ? n : 1;
@@ -100,10 +95,22 @@ cli_json_record(const cmir_record *record)
     return o;
 }
 
+/* Characters that a terminal might obey stand in strings only, where they can be escaped. */
 void
 cli_json_print(cli_args *args, json_t *object)
 {
-    (void)json_dumpf(object, args->out, JSON_REAL_PRECISION(9));
+    char *text = cli_need(json_dumps(cli_need(object), JSON_REAL_PRECISION(9)));
+
+    for (const char *p = text; *p != '\0';) {
+        uint32_t code;
+        const size_t n = cli_decode(p, &code);
+        if (cli_is_harmless(code))
+            fwrite(p, 1, n, args->out);
+        else
+            fprintf(args->out, "\\u%04x", (unsigned)code);
+        p += n;
+    }
     fputc('\n', args->out);
+    free(text);
     json_decref(object);
 }

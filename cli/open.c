@@ -65,6 +65,17 @@ cli_json_encoder(const cmir_archive_info *info)
     return o;
 }
 
+/* What is wrong with a file is no mistake of the command line. */
+cmir_status
+cli_read_labels(const char *path, cmir_label_table **out, cmir_error *err)
+{
+    cmir_error cause = {0};
+    const cmir_status st = cmir_label_table_read(path, out, &cause);
+
+    return st == CMIR_OK ? st
+                         : cli_fail(err, st == CMIR_EINVAL ? CMIR_ECORRUPT : st, "%s", cause.msg);
+}
+
 cmir_status
 cli_modality(const cli_args *args, const char **out, cmir_error *err)
 {

@@ -34,10 +34,10 @@ cli_fail(cmir_error *err, cmir_status code, const char *format, ...)
     return code;
 }
 
-/* Length of the UTF-8 character at `s` and its code; 0 where it is invalid. */
-static size_t
-decode_utf8(const unsigned char *s, uint32_t *code)
+size_t
+cli_decode(const char *text, uint32_t *code)
 {
+    const unsigned char *s = (const unsigned char *)text;
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     const size_t n = s[0] < 0x80   ? 1
                      : s[0] < 0xC0 ? 0
@@ -59,8 +59,8 @@ decode_utf8(const unsigned char *s, uint32_t *code)
     return *code < least[n] || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000) ? 0 : n;
 }
 
-static bool
-is_harmless(uint32_t code)
+bool
+cli_is_harmless(uint32_t code)
 {
     return code >= 0x20 && !(code >= 0x7F && code < 0xA0) && !(code >= 0x200B && code <= 0x200F) &&
            !(code >= 0x2028 && code <= 0x202E) && !(code >= 0x2066 && code <= 0x2069) &&
@@ -70,19 +70,18 @@ is_harmless(uint32_t code)
 char *
 cli_clean(const char *text)
 {
-    const unsigned char *s = (const unsigned char *)text;
     char *out = cli_need(malloc(strlen(text) + 1)), *p = out;
 
-    while (*s != '\0') {
+    while (*text != '\0') {
         uint32_t code;
-        const size_t n = decode_utf8(s, &code);
-        if (n > 0 && is_harmless(code)) {
-            memcpy(p, s, n);
+        const size_t n = cli_decode(text, &code);
+        if (n > 0 && cli_is_harmless(code)) {
+            memcpy(p, text, n);
             p += n;
         } else {
             *p++ = '?';
         }
-        s += n > 0 ? n : 1;
+        text += n > 0 ? n : 1;
     }
     *p = '\0';
     return out;
