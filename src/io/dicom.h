@@ -70,6 +70,34 @@ typedef enum cmir_dicom_kind {
     CMIR_DICOM_IMAGE
 } cmir_dicom_kind;
 
+/* The first look at a file: CMIR_OK if it begins with "DICM" after a preamble (*kind is then
+ * CMIR_DICOM_IMAGE until more is known) or like a data set without one (CMIR_DICOM_NONE). */
+cmir_status cmir_dicom_sniff(const char *path, cmir_dicom_kind *kind, cmir_error *err);
+
+/* What a data set says of its pixels, unchecked; numbers are -1 where absent or not whole. */
+typedef struct cmir_dicom_header {
+    char sop_class[65], modality[17], photometric[17];
+    int32_t rows, cols, n_frames, samples, bits_allocated, bits_stored, high_bit, representation;
+    bool is_directory, is_localizer, has_pixels, has_float_pixels, has_lut;
+} cmir_dicom_header;
+
+cmir_dicom_syntax cmir_dicom_syntax_of(const char *uid);
+
+/* CMIR_OK unless this is something else than an image that could belong to a scan. */
+cmir_status cmir_dicom_check_kind(const cmir_dicom_header *header, const char *path,
+                                  cmir_error *err);
+
+/* Checks the header of an image and fills the file's sizes and bits. */
+cmir_status cmir_dicom_take_format(const cmir_dicom_header *header, cmir_dicom_file *file,
+                                   cmir_error *err);
+
+/* Which fragments make which frame: frame i has those from first[i] to before first[i + 1].
+ * `lengths` of all n_items fragments; `offsets`: the basic offset table of n_frames little-endian
+ * words, or NULL.  `first` holds n_frames + 1. */
+cmir_status cmir_dicom_find_frames(const cmir_dicom_file *file, const uint32_t *lengths,
+                                   uint32_t n_items, const uint8_t *offsets, uint32_t *first,
+                                   cmir_error *err);
+
 /* Reads everything but the pixels of a regular file.  CMIR_OK only for an image that can be part
  * of a volume (the caller then clears *file and *text); otherwise *kind tells what the file is,
  * and err why it is of no use: CMIR_DICOM_IMAGE is then a broken or unsupported image. */
@@ -99,9 +127,9 @@ cmir_status cmir_dicom_check_jpeg(const cmir_dicom_file *file, const uint8_t *da
 cmir_status cmir_jpeg2000_decode(const cmir_dicom_file *file, const uint8_t *data, size_t nbytes,
                                  void *buffer, cmir_error *err);
 
-/* Raw deflate of the rest of a file from `offset` on; the caller frees *data. */
-cmir_status cmir_dicom_inflate(int fd, const char *path, uint64_t offset, char **data,
-                               size_t *nbytes, cmir_error *err);
+/* Inflates the rest of a file from `offset` on into an anonymous file in memory; the caller
+ * closes *out. */
+cmir_status cmir_dicom_inflate(const char *path, uint64_t offset, int *out, cmir_error *err);
 
 /* Years from PatientAge ("045Y", "018M", ...), or between two dates (YYYYMMDD); NAN unknown. */
 double cmir_dicom_age(const char *age, const char *birth_date, const char *study_date);

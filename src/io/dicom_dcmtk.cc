@@ -14,7 +14,7 @@
 #include "dcmtk/dcmdata/dcelem.h"
 #include "dcmtk/dcmdata/dcerror.h"
 #include "dcmtk/dcmdata/dcfcache.h"
-#include "dcmtk/dcmdata/dcistrma.h"
+#include "dcmtk/dcmdata/dcistrmf.h"
 #include "dcmtk/dcmdata/dcmetinf.h"
 #include "dcmtk/dcmdata/dcpixel.h"
 #include "dcmtk/dcmdata/dcpixseq.h"
@@ -26,12 +26,9 @@
 #include "dcmtk/dcmjpeg/djdecode.h"
 #include "dcmtk/dcmjpls/djdecode.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -56,145 +53,51 @@ const Uint32 kMaxTextLength = 16384;     /* longer ones are never asked for */
 const unsigned kMaxReads = 4u << 20;     /* of DCMTK, while it parses one file */
 const size_t kMaxStack = (size_t)192 << 10; /* bytes of stack for nested sequences */
 
-/* The bytes of a file, or of its inflated data set. */
-struct Bytes {
-    int fd = -1;
-    char *memory = nullptr;
-    offile_off_t size = 0;
-    ~Bytes()
-    {
-        if (fd >= 0)
-            close(fd);
-        free(memory);
-    }
-};
-typedef std::shared_ptr<Bytes> BytesPtr;
-
-class Source : public DcmProducer {
+/* Bytes of a file for DCMTK, until it asks too often or from too deep a recursion. */
+class Source : public DcmFileProducer {
 public:
-    Source(const BytesPtr &bytes, offile_off_t at)
-        : bytes_(bytes), at_(at), stack_((const char *)__builtin_frame_address(0))
+    explicit Source(const OFFilename &path)
+        : DcmFileProducer(path), stack_((const char *)__builtin_frame_address(0))
     {
     }
-    OFBool good() const override { return status_.good(); }
-    OFCondition status() const override { return status_; }
-    OFBool eos() override { return at_ >= bytes_->size || status_.bad(); }
-    offile_off_t avail() override { return status_.bad() ? 0 : bytes_->size - at_; }
-
+    bool spent() const { return spent_; }
+    OFBool good() const override { return !spent_ && DcmFileProducer::good(); }
+    OFCondition status() const override
+    {
+        return spent_ ? EC_InvalidStream : DcmFileProducer::status();
+    }
+    OFBool eos() override { return spent_ || DcmFileProducer::eos(); }
+    offile_off_t avail() override { return spent_ ? 0 : DcmFileProducer::avail(); }
     offile_off_t read(void *buf, offile_off_t n) override
     {
         const char *here = (const char *)__builtin_frame_address(0);
         const size_t depth = (size_t)(here > stack_ ? here - stack_ : stack_ - here);
-        if (++reads_ > kMaxReads || depth > kMaxStack)
-            status_ = EC_MaximumLengthViolated;
-        if (status_.bad() || n <= 0)
-            return 0;
-        n = std::min(n, bytes_->size - at_);
-        return copy((char *)buf, n) ? n : 0;
+        spent_ = spent_ || ++n_reads_ > kMaxReads || depth > kMaxStack;
+        return spent_ ? 0 : DcmFileProducer::read(buf, n);
     }
-    offile_off_t skip(offile_off_t n) override
-    {
-        if (status_.bad() || n <= 0)
-            return 0;
-        n = std::min(n, bytes_->size - at_);
-        at_ += n;
-        return n;
-    }
-    void putback(offile_off_t n) override
-    {
-        if (n > at_)
-            status_ = EC_PutbackFailed;
-        else
-            at_ -= n;
-    }
-    offile_off_t at() const { return at_; }
-    const BytesPtr &bytes() const { return bytes_; }
 
 private:
-    /* The next n bytes, small reads through a window of the file. */
-    bool copy(char *buf, offile_off_t n)
-    {
-        while (n > 0) {
-            const offile_off_t into = at_ - window_at_;
-            offile_off_t part = std::min(n, window_n_ - into);
-            if (bytes_->memory != nullptr) {
-                part = n;
-                memcpy(buf, bytes_->memory + at_, (size_t)n);
-            } else if (into >= 0 && part > 0) {
-                memcpy(buf, window_ + into, (size_t)part);
-            } else if (n >= (offile_off_t)sizeof window_) {
-                part = n;
-                if (!fill(buf, n, at_))
-                    return false;
-            } else {
-                part = 0;
-                window_at_ = at_;
-                window_n_ = std::min((offile_off_t)sizeof window_, bytes_->size - at_);
-                if (!fill(window_, window_n_, at_))
-                    return false;
-            }
-            buf += part;
-            at_ += part;
-            n -= part;
-        }
-        return true;
-    }
-    bool fill(char *buf, offile_off_t n, offile_off_t at)
-    {
-        while (n > 0) {
-            const ssize_t got = pread(bytes_->fd, buf, (size_t)n, (off_t)at);
-            if (got < 0 && errno == EINTR)
-                continue;
-            if (got <= 0) {
-                status_ = EC_InvalidStream;
-                return false;
-            }
-            buf += got;
-            at += got;
-            n -= got;
-        }
-        return true;
-    }
-
-    BytesPtr bytes_;
-    offile_off_t at_;
     const char *stack_;
-    unsigned reads_ = 0;
-    OFCondition status_ = EC_Normal;
-    offile_off_t window_at_ = 0, window_n_ = 0;
-    char window_[8192];
+    unsigned n_reads_ = 0;
+    bool spent_ = false;
 };
 
 class Stream : public DcmInputStream {
 public:
-    Stream(const BytesPtr &bytes, offile_off_t at)
-        : DcmInputStream(&source_), source_(bytes, at) /* only the pointer is stored */
+    explicit Stream(const OFFilename &path)
+        : DcmInputStream(&source_), source_(path), path_(path) /* only the pointer is stored */
     {
     }
-    DcmInputStreamFactory *newFactory() const override;
+    bool spent() const { return source_.spent(); }
+    DcmInputStreamFactory *newFactory() const override
+    {
+        return new DcmInputFileStreamFactory(path_, tell());
+    }
 
 private:
     Source source_;
+    OFFilename path_;
 };
-
-/* Where a value lies that was not read yet. */
-class Factory : public DcmInputStreamFactory {
-public:
-    Factory(const BytesPtr &bytes, offile_off_t at) : bytes_(bytes), at_(at) {}
-    DcmInputStream *create() const override { return new Stream(bytes_, at_); }
-    DcmInputStreamFactory *clone() const override { return new Factory(bytes_, at_); }
-    DcmInputStreamFactoryType ident() const override { return DFT_DcmInputFileStreamFactory; }
-
-private:
-    BytesPtr bytes_;
-    offile_off_t at_;
-};
-
-DcmInputStreamFactory *
-Stream::newFactory() const
-{
-    return new Factory(source_.bytes(), source_.at());
-}
 
 /* Attributes that we read, so that implicit VR can be understood without a dictionary file. */
 const struct {
@@ -237,14 +140,18 @@ set_up()
     });
 }
 
-/* A parsed file; values longer than kMaxReadLength are still in `bytes`. */
+/* A parsed file; values longer than kMaxReadLength are still in it. */
 struct Parsed {
-    BytesPtr bytes = std::make_shared<Bytes>();
+    int inflated = -1; /* descriptor of a deflated file's inflated data set */
     DcmMetaInfo meta;
     DcmDataset dataset;
     E_TransferSyntax syntax = EXS_Unknown;
     std::string syntax_uid;
-    bool syntax_known = true;
+    ~Parsed()
+    {
+        if (inflated >= 0)
+            close(inflated);
+    }
 };
 
 /* One value of an element as text; false if absent, empty, or of a kind that has no text. */
@@ -275,19 +182,6 @@ get_number(DcmItem &item, const DcmTagKey &key, double &out, unsigned long index
     if (!ok || !std::isfinite(value))
         return false;
     out = value;
-    return true;
-}
-
-/* A whole number of 0 .. 2^31-1. */
-bool
-get_count(DcmItem &item, const DcmTagKey &key, uint32_t &out)
-{
-    double value;
-
-    if (!get_number(item, key, value) || value < 0 || value > INT32_MAX ||
-        value != std::floor(value))
-        return false;
-    out = (uint32_t)value;
     return true;
 }
 
@@ -360,44 +254,22 @@ get_uid(DcmItem &item, const DcmTagKey &key)
 }
 
 cmir_status
-open_bytes(const char *path, Bytes &bytes, cmir_error *err)
-{
-    struct stat st;
-
-    bytes.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (bytes.fd < 0 || fstat(bytes.fd, &st) != 0)
-        return FAIL(err, errno == ENOENT ? CMIR_ENOTFOUND : CMIR_EIO, "%s: %s",
-                    cmir_shown_path(path), strerror(errno));
-    if (!S_ISREG(st.st_mode))
-        return FAIL(err, CMIR_EINVAL, "%s: not a regular file", cmir_shown_path(path));
-    bytes.size = st.st_size;
-    return CMIR_OK;
-}
-
-cmir_status
 parse(const char *path, Parsed &p, cmir_error *err)
 {
-    cmir_status st = open_bytes(path, *p.bytes, err);
-    if (st != CMIR_OK)
-        return st;
-    std::unique_ptr<Stream> stream(new Stream(p.bytes, 0));
+    std::unique_ptr<Stream> stream(new Stream(OFFilename(path)));
     p.meta.transferInit();
     OFCondition cond = p.meta.read(*stream, EXS_Unknown, EGL_noChange, kMaxReadLength);
     p.meta.transferEnd();
     p.syntax_uid = get_uid(p.meta, DCM_TransferSyntaxUID);
-    p.syntax = DcmXfer(p.syntax_uid.c_str()).getXfer();
-    p.syntax_known = p.syntax != EXS_Unknown || p.syntax_uid.empty();
+    if (!p.syntax_uid.empty())
+        p.syntax = DcmXfer(p.syntax_uid.c_str()).getXfer();
     if (cond.good() && p.syntax == EXS_DeflatedLittleEndianExplicit) {
-        size_t n;
-        char *memory;
-        st = cmir_dicom_inflate(p.bytes->fd, path, (uint64_t)stream->tell(), &memory, &n, err);
+        const cmir_status st =
+            cmir_dicom_inflate(path, (uint64_t)stream->tell(), &p.inflated, err);
         if (st != CMIR_OK)
             return st;
-        p.bytes = std::make_shared<Bytes>();
-        p.bytes->memory = memory;
-        p.bytes->size = (offile_off_t)n;
         p.syntax = EXS_LittleEndianExplicit;
-        stream.reset(new Stream(p.bytes, 0));
+        stream.reset(new Stream(("/proc/self/fd/" + std::to_string(p.inflated)).c_str()));
     }
     if (cond.good()) {
         p.dataset.transferInit();
@@ -408,42 +280,16 @@ parse(const char *path, Parsed &p, cmir_error *err)
             p.syntax_uid = DcmXfer(p.syntax).getXferID();
         }
     }
-    if (cond == EC_MaximumLengthViolated)
+    if (stream->spent())
         return FAIL(err, CMIR_ELIMIT, "%s: too many or too deeply nested elements",
                     cmir_shown_path(path));
     if (cond == EC_StreamNotifyClient)
         return FAIL_AT(err, CMIR_ECORRUPT, (uint64_t)stream->tell(),
-                       "%s: the file is cut short", cmir_shown_path(path));
+                       "%s: cut short, or an element's length is wrong", cmir_shown_path(path));
     if (cond.bad())
         return FAIL_AT(err, CMIR_ECORRUPT, (uint64_t)stream->tell(),
                        "%s: broken DICOM structure (%s)", cmir_shown_path(path), cond.text());
     return CMIR_OK;
-}
-
-cmir_dicom_syntax
-syntax_of(E_TransferSyntax syntax)
-{
-    switch (syntax) {
-    case EXS_LittleEndianImplicit:
-    case EXS_LittleEndianExplicit:
-    case EXS_BigEndianExplicit:
-        return CMIR_DICOM_NATIVE;
-    case EXS_JPEGProcess1:
-    case EXS_JPEGProcess2_4:
-    case EXS_JPEGProcess14:
-    case EXS_JPEGProcess14SV1:
-        return CMIR_DICOM_JPEG;
-    case EXS_JPEGLSLossless:
-    case EXS_JPEGLSLossy:
-        return CMIR_DICOM_JPEG_LS;
-    case EXS_JPEG2000LosslessOnly:
-    case EXS_JPEG2000:
-        return CMIR_DICOM_JPEG_2000;
-    case EXS_RLELossless:
-        return CMIR_DICOM_RLE;
-    default:
-        return CMIR_DICOM_UNSUPPORTED;
-    }
 }
 
 /* What a data set, or one item of functional groups, says about a frame's place and values. */
@@ -519,98 +365,62 @@ read_frames(DcmDataset &d, cmir_dicom_file &file, cmir_error *err)
     return CMIR_OK;
 }
 
-/* True, with the reason in err, for objects that are never part of a scan. */
-bool
-is_other(Parsed &p, cmir_error *err, const char *path)
+/* A whole number of 0 .. 2^31-1, or -1. */
+int32_t
+get_count(DcmItem &item, const DcmTagKey &key)
 {
-    static const char *const kModalities[] = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD",
-                                              "PR",  "KO",     "SR",       "REG",    "FID",
-                                              "DOC", "RWV",    "AU",       "ECG",    "PLAN"};
-    const std::string sop_class = get_uid(p.dataset, DCM_SOPClassUID);
-    const char *shown = cmir_shown_path(path);
-    std::string modality, photometric;
-    uint32_t n;
+    double value;
 
-    if (get_uid(p.meta, DCM_MediaStorageSOPClassUID) == UID_MediaStorageDirectoryStorage ||
-        p.dataset.tagExists(DCM_DirectoryRecordSequence))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: a DICOMDIR, not an image", shown) != CMIR_OK;
-    (void)get(p.dataset, DCM_Modality, modality);
-    for (const char *other : kModalities)
-        if (modality == other)
-            return FAIL(err, CMIR_EUNSUPPORTED, "%s: %s, not a scan", shown, other) != CMIR_OK;
-    if (!p.dataset.tagExists(DCM_PixelData) && !p.dataset.tagExists(DCM_Rows))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: no image (SOP class %s)", shown,
-                    sop_class.empty() ? "unknown" : sop_class.c_str()) != CMIR_OK;
-    if (get(p.dataset, DCM_PhotometricInterpretation, photometric) &&
-        get_count(p.dataset, DCM_SamplesPerPixel, n) &&
-        (n == 3 || (n == 1 && photometric == "PALETTE COLOR")))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: a colour image (%s), not a scan", shown,
-                    photometric.c_str()) != CMIR_OK;
-    return false;
+    if (!get_number(item, key, value) || value < 0 || value > INT32_MAX ||
+        value != std::floor(value))
+        return -1;
+    return (int32_t)value;
 }
 
-cmir_status
-read_pixel_format(DcmDataset &d, cmir_dicom_file &file, cmir_error *err)
+void
+read_header(Parsed &p, cmir_dicom_header &h)
 {
-    const char *shown = cmir_shown_path(file.path);
-    std::string photometric, image_type;
-    uint32_t samples = 1, representation = 0, n;
+    DcmDataset &d = p.dataset;
+    std::string text;
+    const auto copy = [](char *out, size_t n, const std::string &from) {
+        (void)snprintf(out, n, "%s", from.c_str());
+        cmir_dicom_clean_text(out);
+    };
 
-    if (!d.tagExists(DCM_PixelData))
-        return FAIL(err, d.tagExists(DCM_FloatPixelData) || d.tagExists(DCM_DoubleFloatPixelData)
-                             ? CMIR_EUNSUPPORTED : CMIR_ECORRUPT, "%s: no PixelData", shown);
-    if (!get_count(d, DCM_Rows, file.rows) || !get_count(d, DCM_Columns, file.cols) ||
-        file.rows == 0 || file.cols == 0)
-        return FAIL(err, CMIR_ECORRUPT, "%s: no valid Rows and Columns", shown);
-    if (file.rows > CMIR_MAX_SIDE || file.cols > CMIR_MAX_SIDE ||
-        (uint64_t)file.rows * file.cols > CMIR_DICOM_MAX_PIXELS)
-        return FAIL(err, CMIR_ELIMIT, "%s: a slice of %u x %u pixels is too large", shown,
-                    file.rows, file.cols);
-    (void)get_count(d, DCM_SamplesPerPixel, samples);
-    (void)get_count(d, DCM_PixelRepresentation, representation);
-    (void)get(d, DCM_PhotometricInterpretation, photometric);
-    if (samples != 1 || (photometric != "MONOCHROME1" && photometric != "MONOCHROME2"))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: PhotometricInterpretation '%.16s' with %u "
-                    "samples per pixel is not supported", shown, photometric.c_str(), samples);
-    if (!get_count(d, DCM_BitsAllocated, file.bits_allocated) ||
-        (file.bits_allocated != 8 && file.bits_allocated != 16 && file.bits_allocated != 32))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: BitsAllocated is not 8, 16 or 32", shown);
-    if (!get_count(d, DCM_BitsStored, file.bits_stored))
-        file.bits_stored = file.bits_allocated;
-    if (!get_count(d, DCM_HighBit, file.high_bit))
-        file.high_bit = file.bits_stored - 1;
-    if (file.bits_stored == 0 || file.high_bit >= file.bits_allocated ||
-        file.high_bit + 1 < file.bits_stored || representation > 1)
-        return FAIL(err, CMIR_ECORRUPT, "%s: BitsAllocated %u, BitsStored %u, HighBit %u and "
-                    "PixelRepresentation %u contradict each other", shown, file.bits_allocated,
-                    file.bits_stored, file.high_bit, representation);
-    file.n_frames = 1;
-    if (get_count(d, DCM_NumberOfFrames, n) && n > 1)
-        file.n_frames = n;
-    if (file.n_frames > CMIR_MAX_SLICES)
-        return FAIL(err, CMIR_ELIMIT, "%s: %u frames are too many", shown, file.n_frames);
-    if (d.tagExists(DCM_ModalityLUTSequence))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: a ModalityLUTSequence is not supported", shown);
-    file.is_signed = representation == 1;
-    file.is_monochrome1 = photometric == "MONOCHROME1";
-    for (unsigned long i = 0; i < 8 && get(d, DCM_ImageType, image_type, i); i++)
-        if (image_type == "LOCALIZER")
-            file.is_scout = true;
-    return CMIR_OK;
+    copy(h.sop_class, sizeof h.sop_class, get_uid(d, DCM_SOPClassUID));
+    if (get(d, DCM_Modality, text))
+        copy(h.modality, sizeof h.modality, text);
+    if (get(d, DCM_PhotometricInterpretation, text))
+        copy(h.photometric, sizeof h.photometric, text);
+    h.rows = get_count(d, DCM_Rows);
+    h.cols = get_count(d, DCM_Columns);
+    h.n_frames = get_count(d, DCM_NumberOfFrames);
+    h.samples = get_count(d, DCM_SamplesPerPixel);
+    h.bits_allocated = get_count(d, DCM_BitsAllocated);
+    h.bits_stored = get_count(d, DCM_BitsStored);
+    h.high_bit = get_count(d, DCM_HighBit);
+    h.representation = get_count(d, DCM_PixelRepresentation);
+    h.is_directory =
+        get_uid(p.meta, DCM_MediaStorageSOPClassUID) == UID_MediaStorageDirectoryStorage ||
+        d.tagExists(DCM_DirectoryRecordSequence);
+    h.has_pixels = d.tagExists(DCM_PixelData);
+    h.has_float_pixels = d.tagExists(DCM_FloatPixelData) || d.tagExists(DCM_DoubleFloatPixelData);
+    h.has_lut = d.tagExists(DCM_ModalityLUTSequence);
+    for (unsigned long i = 0; i < 8 && get(d, DCM_ImageType, text, i); i++)
+        if (text == "LOCALIZER")
+            h.is_localizer = true;
 }
 
-/* The compressed frames of a file: frame i is n[i] fragments from first[i] on. */
+/* The compressed frames of a file: frame i is the items from first[i] to before first[i + 1]. */
 struct Fragments {
     std::vector<DcmPixelItem *> item; /* without the offset table */
-    std::vector<uint32_t> first, n;
+    std::vector<uint32_t> length, first;
 };
 
 cmir_status
 find_fragments(const cmir_dicom_file &file, DcmPixelSequence &sequence, Fragments &out,
                cmir_error *err)
 {
-    const char *shown = cmir_shown_path(file.path);
-    std::vector<uint64_t> offset(1, 0);
     DcmPixelItem *table = nullptr;
     Uint8 *bytes = nullptr;
 
@@ -621,38 +431,13 @@ find_fragments(const cmir_dicom_file &file, DcmPixelSequence &sequence, Fragment
             continue;
         }
         out.item.push_back(item);
-        offset.push_back(offset.back() + 8 + item->getLength());
+        out.length.push_back(item->getLength());
     }
-    const uint32_t n_items = (uint32_t)out.item.size();
-    if (n_items < file.n_frames)
-        return FAIL(err, CMIR_ECORRUPT, "%s: %u compressed fragments for %u frames", shown,
-                    n_items, file.n_frames);
-    if (file.n_frames == 1 || n_items == file.n_frames) {
-        for (uint32_t i = 0; i < file.n_frames; i++) {
-            out.first.push_back(i);
-            out.n.push_back(file.n_frames == 1 ? n_items : 1);
-        }
-        return CMIR_OK;
-    }
-    if (table->getLength() != 4 * file.n_frames || table->getUint8Array(bytes).bad() ||
-        bytes == nullptr)
-        return FAIL(err, CMIR_ECORRUPT, "%s: %u fragments for %u frames without an offset table",
-                    shown, n_items, file.n_frames);
-    for (uint32_t i = 0, at = 0; i < file.n_frames; i++) {
-        const Uint8 *b = bytes + 4 * (size_t)i;
-        const uint64_t want = (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 |
-                              (uint32_t)b[3] << 24;
-        while (at < n_items && offset[at] < want)
-            at++;
-        if (at == n_items || offset[at] != want || (i > 0 && out.first.back() >= at))
-            return FAIL(err, CMIR_ECORRUPT, "%s: the offset table does not point at frame %u",
-                        shown, i);
-        out.first.push_back(at);
-        if (i > 0)
-            out.n.push_back(at - out.first[i - 1]);
-    }
-    out.n.push_back(n_items - out.first.back());
-    return CMIR_OK;
+    out.first.resize((size_t)file.n_frames + 1);
+    if (table != nullptr && table->getLength() == 4 * file.n_frames)
+        (void)table->getUint8Array(bytes);
+    return cmir_dicom_find_frames(&file, out.length.data(), (uint32_t)out.length.size(), bytes,
+                                  out.first.data(), err);
 }
 
 /* The pixel data of an image, checked against its header. */
@@ -685,8 +470,8 @@ find_pixels(Parsed &p, const cmir_dicom_file &file, DcmPixelData **out, Fragment
         const cmir_status st = find_fragments(file, *sequence, fragments, err);
         if (st != CMIR_OK)
             return st;
-        for (DcmPixelItem *item : fragments.item)
-            nbytes += item->getLength();
+        for (uint32_t length : fragments.length)
+            nbytes += length;
         if (frame_nbytes * file.n_frames > ((uint64_t)64 << 20) &&
             nbytes < frame_nbytes * file.n_frames / 2000)
             return FAIL(err, CMIR_ECORRUPT, "%s: %llu compressed bytes cannot hold %u frames of "
@@ -703,19 +488,19 @@ read_text(Parsed &p, cmir_dicom_text &text, cmir_error *err)
     DcmDataset &d = p.dataset;
     std::string age, birth;
 
-    text.series_uid = get_text(d, DCM_SeriesInstanceUID);
-    text.study_uid = get_text(d, DCM_StudyInstanceUID);
-    text.modality = get_text(d, DCM_Modality);
-    text.patient_id = get_text(d, DCM_PatientID);
-    text.patient_sex = get_text(d, DCM_PatientSex);
-    text.study_date = get_text(d, DCM_StudyDate);
-    text.body_part = get_text(d, DCM_BodyPartExamined);
-    text.manufacturer = get_text(d, DCM_Manufacturer);
-    text.description = get_text(d, DCM_SeriesDescription);
-    if (!text.series_uid || !text.study_uid || !text.modality || !text.patient_id ||
-        !text.patient_sex || !text.study_date || !text.body_part || !text.manufacturer ||
-        !text.description)
-        return FAIL(err, CMIR_ENOMEM, "no memory for a DICOM header");
+    const struct {
+        char *&field;
+        const DcmTagKey &key;
+    } fields[] = {
+        {text.series_uid, DCM_SeriesInstanceUID}, {text.study_uid, DCM_StudyInstanceUID},
+        {text.modality, DCM_Modality},            {text.patient_id, DCM_PatientID},
+        {text.patient_sex, DCM_PatientSex},       {text.study_date, DCM_StudyDate},
+        {text.body_part, DCM_BodyPartExamined},   {text.manufacturer, DCM_Manufacturer},
+        {text.description, DCM_SeriesDescription},
+    };
+    for (const auto &f : fields)
+        if ((f.field = get_text(d, f.key)) == nullptr)
+            return FAIL(err, CMIR_ENOMEM, "no memory for a DICOM header");
     (void)get(d, DCM_PatientAge, age);
     (void)get(d, DCM_PatientBirthDate, birth);
     text.patient_age = cmir_dicom_age(age.c_str(), birth.c_str(), text.study_date);
@@ -723,7 +508,8 @@ read_text(Parsed &p, cmir_dicom_text &text, cmir_error *err)
 }
 
 cmir_status
-read_image(Parsed &p, cmir_dicom_file &file, cmir_dicom_text &text, cmir_error *err)
+read_image(Parsed &p, const cmir_dicom_header &header, cmir_dicom_file &file,
+           cmir_dicom_text &text, cmir_error *err)
 {
     DcmPixelData *pixels;
     Fragments fragments;
@@ -732,7 +518,7 @@ read_image(Parsed &p, cmir_dicom_file &file, cmir_dicom_text &text, cmir_error *
     if (st != CMIR_OK)
         return st;
     (void)snprintf(file.syntax_uid, sizeof file.syntax_uid, "%s", p.syntax_uid.c_str());
-    file.syntax = p.syntax_known ? syntax_of(p.syntax) : CMIR_DICOM_UNSUPPORTED;
+    file.syntax = cmir_dicom_syntax_of(file.syntax_uid);
     file.sop_uid = get_text(p.dataset, DCM_SOPInstanceUID);
     if (file.sop_uid != nullptr && file.sop_uid[0] == '\0') {
         free(file.sop_uid);
@@ -740,56 +526,34 @@ read_image(Parsed &p, cmir_dicom_file &file, cmir_dicom_text &text, cmir_error *
     }
     if (file.sop_uid == nullptr)
         return FAIL(err, CMIR_ENOMEM, "no memory for a DICOM header");
-    st = read_pixel_format(p.dataset, file, err);
+    st = cmir_dicom_take_format(&header, &file, err);
     if (st == CMIR_OK && file.syntax != CMIR_DICOM_UNSUPPORTED)
         st = find_pixels(p, file, &pixels, fragments, err);
     return st == CMIR_OK ? read_frames(p.dataset, file, err) : st;
-}
-
-/* Group 0002 or 0008 first, as in a data set without preamble. */
-bool
-looks_like_data_set(const unsigned char *b)
-{
-    const bool little = (b[0] == 0x02 || b[0] == 0x08) && b[1] == 0;
-    const bool big = b[0] == 0 && (b[1] == 0x02 || b[1] == 0x08);
-    const bool is_explicit = b[4] >= 'A' && b[4] <= 'Z' && b[5] >= 'A' && b[5] <= 'Z';
-    const bool is_implicit = b[6] == 0 && b[7] == 0;
-
-    return (little && (is_explicit || is_implicit)) || (big && is_explicit);
 }
 
 cmir_status
 file_read(const char *path, cmir_dicom_file &file, cmir_dicom_text &text, cmir_dicom_kind &kind,
           cmir_error *err)
 {
-    unsigned char head[132] = {0};
     cmir_status st;
-    Bytes bytes;
-
-    kind = CMIR_DICOM_NONE;
-    if ((st = open_bytes(path, bytes, err)) != CMIR_OK)
-        return st;
-    if (pread(bytes.fd, head, sizeof head, 0) < 0) {
-        kind = CMIR_DICOM_IMAGE;
-        return FAIL(err, CMIR_EIO, "%s: %s", cmir_shown_path(path), strerror(errno));
-    }
-    const bool preamble = memcmp(head + 128, "DICM", 4) == 0;
-    if (!preamble && !looks_like_data_set(head))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: neither DICOM nor NIfTI", cmir_shown_path(path));
-    set_up();
     Parsed p;
-    if (preamble)
-        kind = CMIR_DICOM_IMAGE;
+
+    if ((st = cmir_dicom_sniff(path, &kind, err)) != CMIR_OK)
+        return st;
+    set_up();
     if ((st = parse(path, p, err)) != CMIR_OK)
         return st;
+    cmir_dicom_header header = {};
+    read_header(p, header);
     kind = CMIR_DICOM_OTHER;
-    if (is_other(p, err, path))
-        return CMIR_EUNSUPPORTED;
+    if ((st = cmir_dicom_check_kind(&header, path, err)) != CMIR_OK)
+        return st;
     kind = CMIR_DICOM_IMAGE;
     file.path = cmir_strdup(path);
     if (file.path == nullptr)
         return FAIL(err, CMIR_ENOMEM, "no memory for a path");
-    return read_image(p, file, text, err);
+    return read_image(p, header, file, text, err);
 }
 
 } // namespace
@@ -833,8 +597,8 @@ frame_bytes(cmir_dicom_pixels &p, uint32_t frame, std::vector<uint8_t> &out, cmi
     const uint64_t limit =
         (uint64_t)p.file.rows * p.file.cols * (p.file.bits_allocated / 8) * 4 + (1 << 20);
 
-    for (uint32_t i = 0; i < p.fragments.n[frame]; i++) {
-        DcmPixelItem *item = p.fragments.item[p.fragments.first[frame] + i];
+    for (uint32_t i = p.fragments.first[frame]; i < p.fragments.first[frame + 1]; i++) {
+        DcmPixelItem *item = p.fragments.item[i];
         const size_t n = item->getLength();
         Uint8 *bytes = nullptr;
         if (out.size() + n > limit)

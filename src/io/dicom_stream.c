@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dicom_stream.c: checks on compressed bytes before a library decodes them; called by
  * dicom_dcmtk.cc.  A stream must agree with its data set about what it holds. */
-#include "io/dicom.h"
-
+#define _GNU_SOURCE /* memfd_create */
 #include <errno.h>
-#include <stdlib.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "base/error.h"
-#include "base/memory.h"
+#include "base/file.h"
+#include "io/dicom.h"
 
 enum {
     SOF0 = 0xC0,  /* baseline */
@@ -105,62 +106,63 @@ cmir_dicom_check_jpeg(const cmir_dicom_file *file, const uint8_t *data, size_t n
     return FAIL_AT(err, CMIR_ECORRUPT, at, "%s: broken JPEG stream", shown);
 }
 
-/* Inflates into a growing buffer what `z` is given from fd. */
+/* Inflates from `in` to `out`; a zlib status, Z_ERRNO if a file failed, Z_MEM_ERROR if too large. */
 static int
-inflate_from(z_stream *z, int fd, uint64_t offset, cmir_buf *buf, bool *io_error)
+inflate_file(z_stream *z, int in, uint64_t offset, int out)
 {
-    unsigned char in[16384], out[65536];
+    unsigned char from[16384], to[65536];
+    uint64_t written = 0;
     int rc = Z_OK;
 
     while (rc == Z_OK) {
         if (z->avail_in == 0) {
-            const ssize_t n = pread(fd, in, sizeof in, (off_t)offset);
+            const ssize_t n = pread(in, from, sizeof from, (off_t)offset);
             if (n < 0 && errno == EINTR)
                 continue;
-            *io_error = n < 0;
             if (n <= 0)
-                return Z_BUF_ERROR;
+                return n < 0 ? Z_ERRNO : Z_BUF_ERROR;
             offset += (uint64_t)n;
-            z->next_in = in;
+            z->next_in = from;
             z->avail_in = (unsigned)n;
         }
-        z->next_out = out;
-        z->avail_out = sizeof out;
+        z->next_out = to;
+        z->avail_out = sizeof to;
         rc = inflate(z, Z_NO_FLUSH);
-        cmir_buf_add(buf, out, sizeof out - z->avail_out);
-        if (buf->failed || buf->nbytes > CMIR_DICOM_MAX_INFLATED_NBYTES)
+        const size_t n = sizeof to - z->avail_out;
+        if (written + n > CMIR_DICOM_MAX_INFLATED_NBYTES)
             return Z_MEM_ERROR;
+        if (cmir_file_write_at(out, "inflated data set", written, to, n, NULL) != CMIR_OK)
+            return Z_ERRNO;
+        written += n;
     }
     return rc;
 }
 
 cmir_status
-cmir_dicom_inflate(int fd, const char *path, uint64_t offset, char **data, size_t *nbytes,
-                   cmir_error *err)
+cmir_dicom_inflate(const char *path, uint64_t offset, int *out, cmir_error *err)
 {
     const char *shown = cmir_shown_path(path);
+    const int in = open(path, O_RDONLY | O_CLOEXEC);
     z_stream z = {0};
-    cmir_buf buf = {0};
-    bool io_error = false;
+    int rc = Z_ERRNO;
 
-    if (inflateInit2(&z, -MAX_WBITS) != Z_OK)
-        return FAIL(err, CMIR_ENOMEM, "no memory to inflate %s", shown);
-    const int rc = inflate_from(&z, fd, offset, &buf, &io_error);
-    (void)inflateEnd(&z);
-    if (rc == Z_STREAM_END && buf.nbytes > 0) {
-        *data = buf.data;
-        *nbytes = buf.nbytes;
-        return CMIR_OK;
+    *out = memfd_create("cmir", MFD_CLOEXEC);
+    if (in >= 0 && *out >= 0 && (rc = inflateInit2(&z, -MAX_WBITS)) == Z_OK) {
+        rc = inflate_file(&z, in, offset, *out);
+        (void)inflateEnd(&z);
     }
-    const bool too_large = buf.nbytes > CMIR_DICOM_MAX_INFLATED_NBYTES;
-    free(buf.data);
-    if (io_error)
-        return FAIL(err, CMIR_EIO, "%s: cannot be read", shown);
-    if (too_large)
+    if (in >= 0)
+        (void)close(in);
+    if (rc == Z_STREAM_END)
+        return CMIR_OK;
+    if (*out >= 0)
+        (void)close(*out);
+    *out = -1;
+    if (rc == Z_ERRNO)
+        return FAIL(err, CMIR_EIO, "%s: the deflated data set cannot be read", shown);
+    if (rc == Z_MEM_ERROR)
         return FAIL(err, CMIR_ELIMIT, "%s: the deflated data set is larger than %u MiB", shown,
                     (unsigned)(CMIR_DICOM_MAX_INFLATED_NBYTES >> 20));
-    if (rc == Z_MEM_ERROR)
-        return FAIL(err, CMIR_ENOMEM, "no memory to inflate %s", shown);
     return FAIL(err, CMIR_ECORRUPT, "%s: the deflated data set is %s", shown,
                 rc == Z_BUF_ERROR ? "cut short" : "broken");
 }

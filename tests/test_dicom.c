@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_dicom.c: the parts of the DICOM reader that need no real file, and two commands that
+ * oracle/test_dicom.py runs, one process per file, to measure time and memory:
+ *   test_dicom --volume PATH          scan, open and load; prints what came of it
+ *   test_dicom --frame PATH N OUT     writes the stored values of frame N as int32 */
+#include <inttypes.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <cmir/volume.h>
+
+#include "base/memory.h"
+#include "io/dicom.h"
+
+static int
+report_error(const char *what, const cmir_error *err)
+{
+    printf("%s %s %s\n", what, cmir_status_name(err->code), err->msg);
+    return 0;
+}
+
+/* One line per item of the scan: volume, refused or skipped, and why. */
+static int
+probe_volume(const char *path)
+{
+    const cmir_scan_options options = {.struct_nbytes = sizeof options, .min_slices = 1};
+    cmir_scan *scan = NULL;
+    cmir_error err = {0};
+
+    if (cmir_scan_open(&path, 1, &options, &scan, &err) != CMIR_OK)
+        return report_error("failed", &err);
+    for (size_t i = 0; i < cmir_scan_count(scan); i++) {
+        const cmir_scan_item *item = cmir_scan_get(scan, i);
+        cmir_volume *volume = NULL;
+        err = item->reason;
+        if (item->state != CMIR_SCAN_VOLUME) {
+            (void)report_error(item->state == CMIR_SCAN_SKIPPED ? "skipped" : "refused", &err);
+        } else if (cmir_volume_open(scan, i, &volume, &err) != CMIR_OK ||
+                   cmir_volume_load(volume, NULL, NULL, &err) != CMIR_OK) {
+            (void)report_error("refused", &err);
+        } else {
+            const cmir_volume_info *info = cmir_volume_get_info(volume);
+            printf("volume %" PRIu32 " %" PRIu32 " %" PRIu32 " %g %g %s\n", info->dims[0],
+                   info->dims[1], info->dims[2], info->value_low, info->value_high, info->path);
+        }
+        cmir_volume_close(volume);
+    }
+    cmir_scan_close(scan);
+    return 0;
+}
+
+static int32_t
+stored_value(const cmir_dicom_file *file, const uint8_t *buffer, size_t i)
+{
+    int32_t i32;
+    int16_t i16;
+    uint16_t u16;
+
+    if (file->bits_allocated == 8)
+        return file->is_signed ? (int8_t)buffer[i] : buffer[i];
+    if (file->bits_allocated == 16) {
+        memcpy(&i16, buffer + 2 * i, 2);
+        memcpy(&u16, buffer + 2 * i, 2);
+        return file->is_signed ? i16 : u16;
+    }
+    memcpy(&i32, buffer + 4 * i, 4);
+    return i32;
+}
+
+static int
+probe_frame(const char *path, uint32_t frame, const char *out)
+{
+    cmir_dicom_file file;
+    cmir_dicom_text text;
+    cmir_dicom_kind kind;
+    cmir_dicom_pixels *pixels = NULL;
+    cmir_error err = {0};
+
+    if (cmir_dicom_file_read(path, &file, &text, &kind, &err) != CMIR_OK)
+        return report_error(kind == CMIR_DICOM_OTHER ? "skipped" : "refused", &err);
+    const size_t n = (size_t)file.rows * file.cols, nbytes = n * (file.bits_allocated / 8);
+    uint8_t *buffer = cmir_alloc(nbytes, 1);
+    assert_non_null(buffer);
+    if (file.syntax == CMIR_DICOM_UNSUPPORTED) {
+        printf("refused transfer syntax %s\n", file.syntax_uid);
+    } else if (cmir_dicom_pixels_open(&file, &pixels, &err) != CMIR_OK ||
+               cmir_dicom_pixels_frame(pixels, frame, buffer, nbytes, &err) != CMIR_OK) {
+        (void)report_error("refused", &err);
+    } else {
+        FILE *f = fopen(out, "wb");
+        assert_non_null(f);
+        cmir_dicom_unpack(&file, buffer, n);
+        for (size_t i = 0; i < n; i++) {
+            const int32_t value = stored_value(&file, buffer, i);
+            assert_int_equal(fwrite(&value, sizeof value, 1, f), 1);
+        }
+        assert_int_equal(fclose(f), 0);
+        printf("frame %" PRIu32 " %" PRIu32 " %" PRIu32 "\n", file.rows, file.cols, file.n_frames);
+    }
+    cmir_dicom_pixels_close(pixels);
+    free(buffer);
+    cmir_dicom_file_clear(&file);
+    cmir_dicom_text_clear(&text);
+    return 0;
+}
+
+static void
+test_unpack(void **state)
+{
+    /* 12 bits in the upper part of 16: overlay bits below are dropped, the sign is extended. */
+    uint16_t words[] = {0x7FFF, 0x800F, 0xFFF0, 0x0010};
+    const int16_t as_signed[] = {0x7FF, -0x800, -1, 1};
+    const cmir_dicom_file file = {
+        .bits_allocated = 16, .bits_stored = 12, .high_bit = 15, .is_signed = true};
+    uint8_t bytes[] = {0xFF, 0x13};
+    const cmir_dicom_file low = {.bits_allocated = 8, .bits_stored = 4, .high_bit = 3};
+
+    (void)state;
+    cmir_dicom_unpack(&file, words, 4);
+    assert_memory_equal(words, as_signed, sizeof words);
+    cmir_dicom_unpack(&low, bytes, 2);
+    assert_int_equal(bytes[0], 15);
+    assert_int_equal(bytes[1], 3);
+}
+
+static void
+test_age(void **state)
+{
+    (void)state;
+    assert_float_equal(cmir_dicom_age("045Y", "", ""), 45, 0);
+    assert_float_equal(cmir_dicom_age("018M", "", ""), 1.5, 0);
+    assert_float_equal(cmir_dicom_age("000D", "", ""), 0, 0);
+    /* 31 years and a day, by the calendar */
+    assert_float_equal(cmir_dicom_age("", "19900228", "20210301"), 31.0, 0.02);
+    assert_true(isnan(cmir_dicom_age("45Y", "", "")));
+    assert_true(isnan(cmir_dicom_age("", "20210301", "19900228"))); /* born after the study */
+    assert_true(isnan(cmir_dicom_age("", "1990", "20210301")));
+}
+
+static void
+test_clean_text(void **state)
+{
+    char text[] = "Lunge\xC3\xA4 \x1B[1m \xE4 \xC2\x85 end";
+
+    (void)state;
+    cmir_dicom_clean_text(text);
+    assert_string_equal(text, "Lunge\xC3\xA4 ?[1m ? ?? end");
+}
+
+static void
+test_shown_path(void **state)
+{
+    const char *deep = "/a/very/long/path/that/goes/on/and/on/through/many/folders/until/it/no/"
+                       "longer/fits/into/a/sentence/IM0001.dcm";
+
+    (void)state;
+    assert_string_equal(cmir_shown_path("/data/IM0001.dcm"), "/data/IM0001.dcm");
+    assert_true(strlen(cmir_shown_path(deep)) <= 80);
+    assert_non_null(strstr(cmir_shown_path(deep), "IM0001.dcm"));
+}
+
+/* A JPEG stream up to its first scan, with a frame header of the given content. */
+static size_t
+make_jpeg(uint8_t *out, uint8_t marker, uint8_t precision, uint16_t rows, uint16_t cols)
+{
+    const uint8_t stream[] = {0xFF, 0xD8, 0xFF, marker, 0, 11, precision,
+                              (uint8_t)(rows >> 8), (uint8_t)rows, (uint8_t)(cols >> 8),
+                              (uint8_t)cols, 1, 1, 0x11, 0,
+                              0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 0, 0};
+
+    memcpy(out, stream, sizeof stream);
+    return sizeof stream;
+}
+
+static void
+test_check_jpeg(void **state)
+{
+    char path[] = "x.dcm";
+    cmir_dicom_file file = {.path = path, .syntax = CMIR_DICOM_JPEG, .rows = 300, .cols = 5,
+                            .syntax_uid = "1.2.840.10008.1.2.4.70", .bits_allocated = 16};
+    uint8_t s[64];
+    uint32_t precision = 0;
+    cmir_error err = {0};
+
+    (void)state;
+    size_t n = make_jpeg(s, 0xC3, 12, 300, 5);
+    assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, &err), CMIR_OK);
+    assert_int_equal(precision, 12);
+    /* Cut anywhere before the scan, or with other sizes, it is refused. */
+    for (size_t cut = 0; cut + 6 < n; cut++)
+        assert_int_equal(cmir_dicom_check_jpeg(&file, s, cut, &precision, NULL), CMIR_ECORRUPT);
+    n = make_jpeg(s, 0xC3, 12, 299, 5);
+    assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, &err), CMIR_ECORRUPT);
+    assert_non_null(strstr(err.msg, "299 x 5"));
+    n = make_jpeg(s, 0xC3, 17, 300, 5);
+    assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_ECORRUPT);
+    n = make_jpeg(s, 0xC2, 12, 300, 5); /* progressive */
+    assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_ECORRUPT);
+    n = make_jpeg(s, 0xF7, 12, 300, 5);
+    assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_ECORRUPT);
+    file.syntax = CMIR_DICOM_JPEG_LS;
+    assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_OK);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unpack),     cmocka_unit_test(test_age),
+        cmocka_unit_test(test_clean_text), cmocka_unit_test(test_shown_path),
+        cmocka_unit_test(test_check_jpeg),
+    };
+
+    if (argc == 3 && strcmp(argv[1], "--volume") == 0)
+        return probe_volume(argv[2]);
+    if (argc == 5 && strcmp(argv[1], "--frame") == 0)
+        return probe_frame(argv[2], (uint32_t)strtoul(argv[3], NULL, 10), argv[4]);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
