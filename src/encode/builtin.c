@@ -124,8 +124,8 @@ make_tents(struct tent *tents, int grid)
                 sums[cell] += first;
                 sums[cell + 1] += second;
             } else {
-                tents[r] = (struct tent){cell, {(float)(first / sums[cell]),
-                                                (float)(second / sums[cell + 1])}};
+                tents[r] = (struct tent){
+                    cell, {(float)(first / sums[cell]), (float)(second / sums[cell + 1])}};
             }
         }
 }
@@ -403,7 +403,8 @@ builtin_describe(const cmir_encoder *encoder, char **out, cmir_error *err)
     (void)encoder;
     *out = cmir_asprintf(
         "input:     any slice; a square box round the body, resized to %d x %d by area\n"
-        "windows:   HU clipped to %d..%d; without HU, the square root of the robust range as %d..%d\n"
+        "windows:   HU clipped to %d..%d; without HU, the square root of the robust range as "
+        "%d..%d\n"
         "output:    shares of %d ranges of HU and of %d directions of edges over coarse grids\n"
         "run time:  none; the same bits on every machine\n",
         SIDE, SIDE, LOW_HU, HIGH_HU, OTHER_LOW_HU, OTHER_HIGH_HU, N_KINDS, N_KINDS);
@@ -433,7 +434,8 @@ make_card(const char *sha256)
                     BODY_EDGE, DIM, EDGE_WIDTH_HU);
     for (int i = 0; i < N_KINDS - 1; i++)
         cmir_buf_printf(&card, "%s%d", i > 0 ? "," : "", edges_hu[i]);
-    cmir_buf_printf(&card, "],\"high_hu\":%d,\"least_block_permille\":%d,\"least_body_permille\":%d,",
+    cmir_buf_printf(&card,
+                    "],\"high_hu\":%d,\"least_block_permille\":%d,\"least_body_permille\":%d,",
                     HIGH_HU, LEAST_BLOCK_PERMILLE, LEAST_BODY_PERMILLE);
     cmir_buf_printf(&card, "\"licence\":\"Apache-2.0\",\"low_hu\":%d,", LOW_HU);
     cmir_buf_printf(&card, "\"modality\":[\"CT\",\"MR\"],\"name\":\"builtin\",");
@@ -469,8 +471,8 @@ cmir_builtin_init(cmir_encoder *encoder, cmir_error *err)
         make_tables(b);
         cmir_sha256(bare, strlen(bare), sha256);
         card = make_card(sha256);
-        ok = card != NULL && cmir_encoder_identify(encoder, "builtin", "1", "Apache-2.0", sha256,
-                                                   card, "");
+        ok = card != NULL &&
+             cmir_encoder_identify(encoder, "builtin", "1", "Apache-2.0", sha256, card, "");
     }
     free(bare);
     free(card);

@@ -170,8 +170,7 @@ get_channels(const struct object *o, const char *field, double low, double high,
 static cmir_status
 get_object(const struct object *parent, const char *field, const char *prefix, struct object *out)
 {
-    *out = (struct object){parent->path, prefix, json_object_get(parent->json, field),
-                           parent->err};
+    *out = (struct object){parent->path, prefix, json_object_get(parent->json, field), parent->err};
     if (!json_is_object(out->json))
         return REFUSE(parent, field, "%s; an object is wanted",
                       out->json == NULL ? "is missing" : "not right");
@@ -220,8 +219,7 @@ read_windows(cmir_card *card, const struct object *top)
     for (uint32_t i = 0; i < card->n_channels; i++) {
         char prefix[32];
         (void)snprintf(prefix, sizeof prefix, "windows[%u].", n == 1 ? 0 : i);
-        const struct object o = {top->path, prefix, json_array_get(list, n == 1 ? 0 : i),
-                                 top->err};
+        const struct object o = {top->path, prefix, json_array_get(list, n == 1 ? 0 : i), top->err};
         cmir_window *w = &card->windows[i];
         cmir_status st;
         if (!json_is_object(o.json))
@@ -269,8 +267,8 @@ read_modality(cmir_card *card, const struct object *top)
     cmir_buf text = {0};
 
     for (size_t i = 0; i < n; i++) {
-        const char *code = json_string_value(json_is_string(value) ? value
-                                                                   : json_array_get(value, i));
+        const char *code =
+            json_string_value(json_is_string(value) ? value : json_array_get(value, i));
         if (code == NULL || *code == '\0' || strlen(code) > 16 || n > 64) {
             free(text.data);
             return REFUSE(top, "modality", "not right; a list such as [\"CT\", \"MR\"] is wanted");
@@ -337,10 +335,8 @@ read_fields(cmir_card *card, const struct object *top)
     if ((st = get_text(top, "name", MAX_TEXT_NBYTES, true, &card->name)) != CMIR_OK ||
         (st = get_text(top, "version", MAX_TEXT_NBYTES, true, &card->version)) != CMIR_OK ||
         (st = get_text(top, "licence", MAX_TEXT_NBYTES, true, &card->licence)) != CMIR_OK ||
-        (st = read_hash(card, top)) != CMIR_OK ||
-        (st = read_modality(card, top)) != CMIR_OK ||
-        (st = read_weights_path(card, top)) != CMIR_OK ||
-        (st = read_input(card, top)) != CMIR_OK ||
+        (st = read_hash(card, top)) != CMIR_OK || (st = read_modality(card, top)) != CMIR_OK ||
+        (st = read_weights_path(card, top)) != CMIR_OK || (st = read_input(card, top)) != CMIR_OK ||
         (st = read_windows(card, top)) != CMIR_OK)
         return st;
     return read_output(card, top);

@@ -34,10 +34,10 @@ struct job {
     uint32_t batch;
     bool must_load;
 
-    pthread_mutex_t lock;   /* of all below */
+    pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed; /* n_ready or stop */
-    bool has_hu;            /* settled before n_ready rises */
-    float low, gain;        /* value -> 0..1 where there is no HU */
+    bool has_hu; /* settled before n_ready rises, as what follows */
+    float low, gain; /* value -> 0..1 where there is no HU */
     uint32_t n_ready, next, done, n_workers;
     bool stop;
     cmir_status status;
@@ -72,9 +72,9 @@ set_ready(void *ctx, uint32_t n_ready)
     const cmir_volume_info *info = cmir_volume_get_info(job->volume);
 
     pthread_mutex_lock(&job->lock);
-    job->has_hu = info->has_hu;
-    if (!job->has_hu) {
+    if (job->n_ready == 0) { /* later, workers read this without the lock */
         const double range = info->value_high - info->value_low;
+        job->has_hu = info->has_hu;
         job->low = (float)info->value_low;
         job->gain = range > 0.0 ? (float)(1.0 / range) : 0.0f;
     }
@@ -160,8 +160,9 @@ take_slice(struct job *job, uint32_t slice, float *pixels, cmir_picture *picture
         const float x = (pixels[i] - job->low) * job->gain;
         pixels[i] = x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x;
     }
-    *picture = (cmir_picture){pixels, stack->rows, stack->cols, stack->row_spacing_mm,
-                              stack->col_spacing_mm, job->has_hu};
+    *picture = (cmir_picture){
+        pixels,     stack->rows, stack->cols, stack->row_spacing_mm, stack->col_spacing_mm,
+        job->has_hu};
     job->out->marks[slice] = is_air(picture, n_pixels) ? CMIR_SLICE_AIR : 0;
     return CMIR_OK;
 }
@@ -295,8 +296,12 @@ cmir_status
 cmir_encode(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
             cmir_progress_fn progress, void *progress_ctx, cmir_embeddings *out, cmir_error *err)
 {
-    struct job job = {.encoder = encoder, .volume = volume, .plane = plane, .progress = progress,
-                      .progress_ctx = progress_ctx, .out = out};
+    struct job job = {.encoder = encoder,
+                      .volume = volume,
+                      .plane = plane,
+                      .progress = progress,
+                      .progress_ctx = progress_ctx,
+                      .out = out};
 
     *out = (cmir_embeddings){0};
     pthread_mutex_init(&job.lock, NULL);

@@ -97,11 +97,11 @@ cmir_encoder_describe(const cmir_encoder *encoder, char **out, cmir_error *err)
     *out = NULL;
     if (st != CMIR_OK)
         return st;
-    *out = cmir_asprintf("name:      %s\nversion:   %s\nlicence:   %s\nsha256:    %s\n"
-                         "card:      %s\n%sdimension: %u, unit length\n",
-                         info->name, info->version, info->licence, info->sha256,
-                         info->card_path[0] != '\0' ? info->card_path : "built in", rest,
-                         info->dim);
+    *out =
+        cmir_asprintf("name:      %s\nversion:   %s\nlicence:   %s\nsha256:    %s\n"
+                      "card:      %s\n%sdimension: %u, unit length\n",
+                      info->name, info->version, info->licence, info->sha256,
+                      info->card_path[0] != '\0' ? info->card_path : "built in", rest, info->dim);
     free(rest);
     if (*out == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory to describe encoder %s", info->name);

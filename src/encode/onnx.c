@@ -49,9 +49,8 @@ check(const struct onnx *o, OrtStatus *status, cmir_error *err)
 {
     if (status == NULL)
         return CMIR_OK;
-    const cmir_status st =
-        FAIL(err, CMIR_ECORRUPT, "%s: ONNX Runtime: %s", o->card.path,
-             o->api->GetErrorMessage(status));
+    const cmir_status st = FAIL(err, CMIR_ECORRUPT, "%s: ONNX Runtime: %s", o->card.path,
+                                o->api->GetErrorMessage(status));
     o->api->ReleaseStatus(status);
     return st;
 }
@@ -83,8 +82,7 @@ open_library(struct onnx *o, const char *name, char why[160])
     if (sscanf(text, "1.%u", &version) == 1 && version >= OLDEST_API)
         o->api = base->GetApi(version < ORT_API_VERSION ? version : ORT_API_VERSION);
     if (o->api == NULL) {
-        (void)snprintf(why, 160, "%s: version %s, 1.%d or later is wanted", name, text,
-                       OLDEST_API);
+        (void)snprintf(why, 160, "%s: version %s, 1.%d or later is wanted", name, text, OLDEST_API);
         return false;
     }
     o->library = cmir_asprintf("%s, version %s", name, text);
@@ -122,7 +120,8 @@ find_library(struct onnx *o, const char *path, cmir_error *err)
     return FAIL(err, CMIR_EUNSUPPORTED,
                 "encoder %s needs ONNX Runtime 1.%d or later; no libonnxruntime.so.1 beside the "
                 "program nor in the system: install it (Debian 13: libonnxruntime1.21) or name "
-                "it (--onnxruntime PATH)", o->card.name, OLDEST_API);
+                "it (--onnxruntime PATH)",
+                o->card.name, OLDEST_API);
 }
 
 static cmir_status
@@ -132,8 +131,10 @@ start_session(struct onnx *o, const cmir_map *weights, cmir_error *err)
     OrtSessionOptions *options = NULL;
     cmir_status st;
 
-    if ((st = check(o, api->CreateEnvWithCustomLogger(log_nothing, NULL, ORT_LOGGING_LEVEL_FATAL,
-                                                      "cmir", &o->env), err)) != CMIR_OK ||
+    if ((st = check(o,
+                    api->CreateEnvWithCustomLogger(log_nothing, NULL, ORT_LOGGING_LEVEL_FATAL,
+                                                   "cmir", &o->env),
+                    err)) != CMIR_OK ||
         (st = check(o, api->DisableTelemetryEvents(o->env), err)) != CMIR_OK ||
         (st = check(o, api->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &o->memory),
                     err)) != CMIR_OK ||
@@ -141,8 +142,10 @@ start_session(struct onnx *o, const cmir_map *weights, cmir_error *err)
         return st;
     if ((st = check(o, api->SetIntraOpNumThreads(options, 1), err)) == CMIR_OK &&
         (st = check(o, api->SetInterOpNumThreads(options, 1), err)) == CMIR_OK)
-        st = check(o, api->CreateSessionFromArray(o->env, weights->data, weights->nbytes, options,
-                                                  &o->session), err);
+        st = check(o,
+                   api->CreateSessionFromArray(o->env, weights->data, weights->nbytes, options,
+                                               &o->session),
+                   err);
     api->ReleaseSessionOptions(options);
     return st;
 }
@@ -187,8 +190,8 @@ get_tensor(const struct onnx *o, const char *name, const OrtTensorTypeAndShapeIn
     if ((st = check(o, o->api->GetDimensionsCount(tensor, &shape->rank), err)) != CMIR_OK)
         return st;
     if (shape->rank < 2 || shape->rank > CMIR_MAX_RANK)
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: %s of the model has %zu dimensions",
-                    o->card.path, name, shape->rank);
+        return FAIL(err, CMIR_EUNSUPPORTED, "%s: %s of the model has %zu dimensions", o->card.path,
+                    name, shape->rank);
     return check(o, o->api->GetDimensions(tensor, shape->dims, shape->rank), err);
 }
 
@@ -200,8 +203,8 @@ get_tensor_of_type(const struct onnx *o, const char *name, OrtTypeInfo *info, cm
     cmir_status st = check(o, o->api->CastTypeInfoToTensorInfo(info, &tensor), err);
 
     if (st == CMIR_OK && tensor == NULL)
-        st = FAIL(err, CMIR_EUNSUPPORTED, "%s: %s of the model is not a tensor", o->card.path,
-                  name);
+        st =
+            FAIL(err, CMIR_EUNSUPPORTED, "%s: %s of the model is not a tensor", o->card.path, name);
     if (st == CMIR_OK)
         st = get_tensor(o, name, tensor, shape, err);
     o->api->ReleaseTypeInfo(info);
@@ -220,8 +223,10 @@ check_input(struct onnx *o, cmir_error *err)
         return st;
     o->fixed_batch = o->input.dims[0] >= 0;
     if (o->fixed_batch && (o->input.dims[0] < 1 || o->input.dims[0] > MAX_FIXED_BATCH))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: the model takes %lld slices at a time; 1 to %d "
-                    "are supported", o->card.path, (long long)o->input.dims[0], MAX_FIXED_BATCH);
+        return FAIL(err, CMIR_EUNSUPPORTED,
+                    "%s: the model takes %lld slices at a time; 1 to %d "
+                    "are supported",
+                    o->card.path, (long long)o->input.dims[0], MAX_FIXED_BATCH);
     return CMIR_OK;
 }
 
@@ -271,8 +276,10 @@ check_input_name(const struct onnx *o, cmir_error *err)
     if ((st = check(o, o->api->SessionGetInputCount(o->session, &n), err)) != CMIR_OK)
         return st;
     if (n != 1)
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: the model wants %zu inputs; export one that "
-                    "wants the pixels only", o->card.path, n);
+        return FAIL(err, CMIR_EUNSUPPORTED,
+                    "%s: the model wants %zu inputs; export one that "
+                    "wants the pixels only",
+                    o->card.path, n);
     if ((st = check(o, o->api->GetAllocatorWithDefaultOptions(&allocator), err)) != CMIR_OK ||
         (st = check(o, o->api->SessionGetInputName(o->session, 0, allocator, &text), err)) !=
             CMIR_OK)
@@ -290,8 +297,7 @@ check_outputs(struct onnx *o, cmir_error *err)
     const cmir_card *card = &o->card;
     cmir_status st = find_output(o, "embedding", card->embedding, &o->embedding, err);
 
-    if (st != CMIR_OK ||
-        (st = cmir_shape_check_embedding(card, &o->embedding, err)) != CMIR_OK ||
+    if (st != CMIR_OK || (st = cmir_shape_check_embedding(card, &o->embedding, err)) != CMIR_OK ||
         card->patches == NULL ||
         (st = find_output(o, "patches", card->patches, &o->patches, err)) != CMIR_OK)
         return st;
@@ -312,13 +318,12 @@ take_embeddings(const struct onnx *o, OrtValue *output, uint32_t n_given, uint32
         return st;
     st = get_tensor(o, o->card.embedding, info, &shape, err);
     o->api->ReleaseTensorTypeAndShapeInfo(info);
-    if (st != CMIR_OK ||
-        (st = cmir_shape_check_embedding(&o->card, &shape, err)) != CMIR_OK ||
+    if (st != CMIR_OK || (st = cmir_shape_check_embedding(&o->card, &shape, err)) != CMIR_OK ||
         (st = check(o, o->api->GetTensorMutableData(output, &data), err)) != CMIR_OK)
         return st;
     if (shape.dims[0] != n_given)
-        return FAIL(err, CMIR_ECORRUPT, "%s: the model gave %lld rows for %u slices",
-                    o->card.path, (long long)shape.dims[0], n_given);
+        return FAIL(err, CMIR_ECORRUPT, "%s: the model gave %lld rows for %u slices", o->card.path,
+                    (long long)shape.dims[0], n_given);
     cmir_shape_pool(&o->card, &shape, data, n, rows);
     return CMIR_OK;
 }
@@ -344,9 +349,11 @@ onnx_encode(const cmir_encoder *encoder, const cmir_picture *pictures, uint32_t 
     dims[card->channels_last ? 1 : 2] = card->rows;
     dims[card->channels_last ? 2 : 3] = card->cols;
     if ((st = cmir_preprocess(card, pictures, n, tensor, err)) != CMIR_OK ||
-        (st = check(o, o->api->CreateTensorWithDataAsOrtValue(
-                           o->memory, tensor, n_given * size * sizeof *tensor, dims, 4,
-                           ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &input), err)) != CMIR_OK)
+        (st = check(o,
+                    o->api->CreateTensorWithDataAsOrtValue(
+                        o->memory, tensor, n_given * size * sizeof *tensor, dims, 4,
+                        ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, &input),
+                    err)) != CMIR_OK)
         goto done;
     const char *in_name = card->input, *out_name = card->embedding;
     const OrtValue *in = input;

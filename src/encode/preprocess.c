@@ -48,8 +48,8 @@ cmir_preprocess(const cmir_card *card, const cmir_picture *pictures, uint32_t n,
     float *plane = cmir_alloc(n_pixels, sizeof *plane);
     float *scratch = cmir_alloc(pictures[0].cols, sizeof *scratch);
     cmir_resizer resizer;
-    cmir_status st = cmir_resizer_init(&resizer, card->filter, pictures[0].rows,
-                                       pictures[0].cols, NULL, card->rows, card->cols, err);
+    cmir_status st = cmir_resizer_init(&resizer, card->filter, pictures[0].rows, pictures[0].cols,
+                                       NULL, card->rows, card->cols, err);
 
     if (st == CMIR_OK && (plane == NULL || scratch == NULL))
         st = FAIL(err, CMIR_ENOMEM, "no memory to prepare a slice for encoder %s", card->name);

@@ -57,8 +57,8 @@ weight(cmir_filter filter, double middle, double scale, uint32_t i)
 
 /* One output pixel, `step` wide; `pad`: what lies outside the input is 0 rather than left out. */
 static void
-fill_tap(cmir_taps *taps, uint32_t o, cmir_filter filter, double middle, double step,
-         uint32_t n_in, bool pad)
+fill_tap(cmir_taps *taps, uint32_t o, cmir_filter filter, double middle, double step, uint32_t n_in,
+         bool pad)
 {
     const double scale = fmax(step, 1.0);
     const double inside = fmin(middle + 0.5 * step, n_in) - fmax(middle - 0.5 * step, 0.0);
@@ -150,8 +150,8 @@ add_row(float *restrict sum, const float *restrict row, uint32_t n, float low, f
 }
 
 void
-cmir_resize(const cmir_resizer *resizer, const float *pixels, float low, float gain,
-            float *scratch, float *out)
+cmir_resize(const cmir_resizer *resizer, const float *pixels, float low, float gain, float *scratch,
+            float *out)
 {
     const cmir_taps *down = &resizer->down, *across = &resizer->across;
     const uint32_t cols = resizer->cols;

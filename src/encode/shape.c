@@ -49,8 +49,9 @@ cmir_status
 cmir_shape_check_input(const cmir_card *card, const cmir_shape *shape, cmir_error *err)
 {
     const uint32_t c = card->n_channels, h = card->rows, w = card->cols;
-    const cmir_shape want = {4, {-1, card->channels_last ? h : c, card->channels_last ? w : h,
-                                 card->channels_last ? c : w}};
+    const cmir_shape want = {4,
+                             {-1, card->channels_last ? h : c, card->channels_last ? w : h,
+                              card->channels_last ? c : w}};
     bool ok = shape->rank == 4;
 
     for (size_t i = 1; ok && i < 4; i++)
@@ -94,9 +95,10 @@ cmir_shape_check_embedding(const cmir_card *card, const cmir_shape *shape, cmir_
     struct layout layout;
 
     if (!find_layout(card, shape, &layout))
-        return FAIL(err, CMIR_ECORRUPT, "%s: output.dim, output.pooling: %s of the model is %s, "
-                    "not %u values per slice", card->path, card->embedding, show(shape).s,
-                    card->dim);
+        return FAIL(err, CMIR_ECORRUPT,
+                    "%s: output.dim, output.pooling: %s of the model is %s, "
+                    "not %u values per slice",
+                    card->path, card->embedding, show(shape).s, card->dim);
     return CMIR_OK;
 }
 
@@ -112,9 +114,10 @@ cmir_shape_check_patches(const cmir_card *card, const cmir_shape *shape, cmir_er
                  ? fits(shape->dims[1], rows * cols)
                  : fits(shape->dims[first], rows) && fits(shape->dims[first + 1], cols);
     if (!ok)
-        return FAIL(err, CMIR_ECORRUPT, "%s: output.patch_grid: %s of the model is %s, not a grid "
-                    "of %u x %u vectors", card->path, card->patches, show(shape).s,
-                    card->patch_rows, card->patch_cols);
+        return FAIL(err, CMIR_ECORRUPT,
+                    "%s: output.patch_grid: %s of the model is %s, not a grid "
+                    "of %u x %u vectors",
+                    card->path, card->patches, show(shape).s, card->patch_rows, card->patch_cols);
     return CMIR_OK;
 }
 
@@ -145,12 +148,15 @@ cmir_shape_describe(const cmir_card *card, const cmir_shape *input, const cmir_s
     cmir_buf_printf(text, "weights:   %s\nmodality:  %s\ninput:     %s %s, float32 %s\n",
                     card->weights_path, card->modality, card->input, show(input).s,
                     card->channels_last ? "NHWC" : "NCHW");
-    cmir_buf_printf(text, "resize:    to %u x %u, %s; without HU, the robust range of values as "
-                    "0..1\n", card->rows, card->cols, filters[card->filter]);
+    cmir_buf_printf(text,
+                    "resize:    to %u x %u, %s; without HU, the robust range of values as "
+                    "0..1\n",
+                    card->rows, card->cols, filters[card->filter]);
     for (uint32_t c = 0; c < card->n_channels; c++) {
         const cmir_window *w = &card->windows[card->bgr ? card->n_channels - 1 - c : c];
-        cmir_buf_printf(text, "channel %u: window centre %g, width %g HU as 0..1; mean %g, std %g\n",
-                        c, w->centre, w->width, (double)card->mean[c], (double)card->std[c]);
+        cmir_buf_printf(text,
+                        "channel %u: window centre %g, width %g HU as 0..1; mean %g, std %g\n", c,
+                        w->centre, w->width, (double)card->mean[c], (double)card->std[c]);
     }
     cmir_buf_printf(text, "output:    %s %s, float32, pooling %s\n", card->embedding,
                     show(embedding).s, poolings[card->pooling]);

@@ -17,8 +17,7 @@ typedef struct cmir_shape {
 } cmir_shape;
 
 /* CMIR_ECORRUPT, naming the card's field, where the model contradicts the card. */
-cmir_status cmir_shape_check_input(const cmir_card *card, const cmir_shape *shape,
-                                   cmir_error *err);
+cmir_status cmir_shape_check_input(const cmir_card *card, const cmir_shape *shape, cmir_error *err);
 cmir_status cmir_shape_check_embedding(const cmir_card *card, const cmir_shape *shape,
                                        cmir_error *err);
 cmir_status cmir_shape_check_patches(const cmir_card *card, const cmir_shape *shape,
