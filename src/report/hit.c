@@ -267,6 +267,20 @@ write_score(cmir_buf *out, const cmir_result *result, const cmir_hit *hit)
     cmir_buf_printf(out, result->score == CMIR_FREQ ? "%.0f" : "%.4f", hit->score);
 }
 
+/* What kind of scan it is, in a few words below its id. */
+static void
+write_kind(cmir_buf *out, const cmir_volume_info *info)
+{
+    const char *const words[] = {info->modality, info->body_part, info->description};
+
+    cmir_buf_puts(out, "<br/><span class=\"soft\">");
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        cmir_html_text(out, words[i]);
+        cmir_buf_puts(out, words[i][0] != '\0' ? " " : "");
+    }
+    cmir_buf_puts(out, "</span>");
+}
+
 static cmir_status
 write_row(cmir_buf *row, const cmir_result *result, const cmir_hit *hit, const cmir_source *found,
           cmir_error *err)
@@ -283,7 +297,9 @@ write_row(cmir_buf *row, const cmir_result *result, const cmir_hit *hit, const c
     cmir_frame_free(&frame);
     cmir_buf_printf(row, "</td><td><a href=\"#hit-%u\">", hit->rank);
     cmir_html_text(row, hit->record->info.volume_id);
-    cmir_buf_puts(row, "</a></td><td class=\"number\">");
+    cmir_buf_puts(row, "</a>");
+    write_kind(row, &hit->record->info);
+    cmir_buf_puts(row, "</td><td class=\"number\">");
     write_score(row, result, hit);
     cmir_buf_puts(row, "</td><td class=\"number\">");
     write_run(row, hit);
@@ -300,8 +316,9 @@ cmir_hit_write(const cmir_result *result, const cmir_hit *hit, const cmir_source
     const cmir_match *further[N_FURTHER];
     cmir_status st;
 
-    cmir_buf_printf(section, "<section id=\"hit-%u\">\n<h2><span class=\"rank\">%u</span><span>",
-                    hit->rank, hit->rank);
+    cmir_buf_printf(
+        section, "<section class=\"hit\" id=\"hit-%u\">\n<h2><span class=\"rank\">%u</span><span>",
+        hit->rank, hit->rank);
     cmir_html_text(section, hit->record->info.volume_id);
     cmir_buf_printf(section, "</span><span class=\"score\">%s ", cmir_score_name(result->score));
     write_score(section, result, hit);

@@ -80,16 +80,18 @@ static const char style_pictures[] =
     ".strip .best{fill:none;stroke:var(--text);stroke-width:18}\n";
 
 static const char style_print[] =
+    "@page{size:A4;margin:11mm}\n"
     "@media print{\n"
     ":root{--back:#fff;--panel:#fff;--line:#bbb;--text:#111;--soft:#444;--query:#0b5394;"
     "--found:#8a4b00;--warn-back:#fff;--warn:#7a4b00}\n"
     "body{padding:0;font-size:12px;max-width:none}\n"
     "section{padding:8px 0;border-width:1px 0 0;border-radius:0}\n"
-    ".rank{color:#fff;print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
-    ".labels li,.strip .frame,.missing{background:#fff;fill:#fff}\n"
-    ".pic{print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
-    ".pic.w384,.pic.w384 img{max-width:300px;max-height:300px}\n"
-    ".pair,.strips,tr,figure{break-inside:avoid}\n"
+    ".rank{color:#fff}\n"
+    ".rank,.pic,.strip{print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
+    ".labels li,.missing{background:#fff}\n"
+    ".strip .frame{fill:#fff}\n"
+    ".pairs,.strips{zoom:.6}\n"
+    ".hit,.pair,.strips,tr,figure{break-inside:avoid}\n"
     "h2{break-after:avoid}\n"
     "a{color:inherit;text-decoration:none}\n"
     "}\n";

@@ -167,10 +167,28 @@ def test_scores_order_and_argmax(seed, tmp_path):
         assert np.array_equal(found[:, 2].astype(np.float32), dots[c].max(axis=1).astype(np.float32))
 
 
+def matched_run(pairs, n_slices, query_spacing, spacing):
+    """docs/method.md, "The matched run", window by window."""
+    weight = np.zeros(n_slices)
+    for _, match, similarity in pairs:
+        weight[int(match)] += max(similarity, 1e-6)
+    ratio = query_spacing / spacing if query_spacing > 0 and spacing > 0 else 1
+    length = int(min(max(np.floor(1.5 * len(pairs) * ratio + 0.5), 1), n_slices))
+    sums = [weight[a:a + length].sum() for a in range(n_slices - length + 1)]
+    a = next(i for i, s in enumerate(sums) if s >= max(sums) - 1e-9)
+    used = np.flatnonzero(weight[a:a + length]) + a
+    query = [q for q, match, _ in pairs if used[0] <= match <= used[-1]]
+    return [used[0], used[-1]], [min(query), max(query)]
+
+
 def cmir(*args):
     done = subprocess.run([CMIR, *map(str, args)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def show(path, name):
+    return json.loads(cmir("show", path, name, "--json"))
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +212,7 @@ def archive(tmp_path_factory):
         name = f"v{i:02}"
         air[name] = [[], [0, 1], [n - 1], [n // 2]][i % 4]
         voxels[:, :, air[name]] = -1000
-        nib.save(nib.Nifti1Image(voxels.astype(np.int16), np.diag([-8, -8, 4, 1])),
+        nib.save(nib.Nifti1Image(voxels.astype(np.int16), np.diag([-8, -8, [4, 2.5][i % 2], 1])),
                  scans / f"{name}.nii.gz")
     path = folder / "archive"
     cmir("add", path, scans)
@@ -204,8 +222,7 @@ def archive(tmp_path_factory):
         everything = np.load(folder / "rows.npy")
         slices[name] = np.setdiff1d(np.arange(len(everything)), air[name])
         rows[name] = everything[slices[name]]
-        shown = json.loads(cmir("show", path, name, "--json"))
-        assert shown["AirSlices"] == len(air[name])
+        assert show(path, name)["AirSlices"] == len(air[name])
     return path, rows, slices
 
 
@@ -218,6 +235,7 @@ def test_through_the_command(archive, score):
         want, dots = brute_force(rows[name], scored)
         found = json.loads(cmir("search", path, f"{path}:{name}", "--score", NAMES[score],
                                 "--limit", 10, "--exclude", "none", "--json"))
+        query_spacing = show(path, name)["SliceSpacing"]
         got = [(names.index(m["VolumeId"]), m["Score"]) for m in found["Matches"]]
         check_order(got, want[score], 10, scored)
         for m in found["Matches"]:
@@ -226,6 +244,12 @@ def test_through_the_command(archive, score):
             assert np.array_equal(pairs[:, 0], slices[name])
             assert np.array_equal(pairs[:, 1], slices[names[c]][dots[c].argmax(axis=1)])
             assert np.allclose(pairs[:, 2], dots[c].max(axis=1), atol=1e-6)
+            shown = show(path, names[c])
+            run, query_run = matched_run(m["SliceMatches"], shown["Slices"], query_spacing,
+                                         shown["SliceSpacing"])
+            assert m["MatchSlices"] == run
+            assert m["QuerySlices"] == query_run
+            assert np.allclose(m["MatchMm"], [shown["SliceSpacing"] * k for k in run], atol=1e-3)
 
 
 def test_part_of_the_query(archive):
