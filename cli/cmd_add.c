@@ -206,9 +206,10 @@ static bool
 is_archive_at_fault(const struct batch *b, const cmir_error *why)
 {
     const char *dir = cmir_archive_get_info(b->archive)->dir;
+    const size_t n = strlen(dir);
 
     return (why->code == CMIR_EIO || why->code == CMIR_ECORRUPT || why->code == CMIR_EBUSY) &&
-           strncmp(why->msg, dir, strlen(dir)) == 0;
+           strncmp(why->msg, dir, n) == 0 && (why->msg[n] == '/' || why->msg[n] == ':');
 }
 
 static cmir_status

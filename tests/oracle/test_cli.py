@@ -252,6 +252,18 @@ def test_help_names_every_option(verb):
         assert ('needs a value' if value else 'takes no value') in said, (name, said)
 
 
+@pytest.mark.parametrize('verb', VERBS)
+def test_reference_names_every_option(verb):
+    source = os.environ.get('CMIR_SOURCE') or os.path.join(os.path.dirname(os.path.abspath(__file__)), '../..')
+    with open(os.path.join(source, 'docs', 'cli.md')) as f:
+        sections = re.split(r'^## ', f.read(), flags=re.M)
+    section = next(s for s in sections if s.startswith(verb + '\n'))
+    own, common = ok(verb, '--help').split('Common options:')
+    assert f'cmir {verb} ' in section
+    assert set(re.findall(r'--[a-z-]+', own.partition('Options:')[2])) <= set(re.findall(r'--[a-z-]+', section))
+    assert set(re.findall(r'--[a-z-]+', common.split('Example:')[0])) <= set(re.findall(r'--[a-z-]+', sections[0]))
+
+
 def test_options_anywhere(archive, scans, tmp_path):
     want = ok('list', archive, '--json')
     assert want == ok('--json', 'list', archive) == ok('list', '--json', archive) == ok('list', '--json', '--', archive)
@@ -358,6 +370,16 @@ def test_batch_with_bad_files(tmp_path):
     assert again.returncode == 1 and len(again_json['AlreadyThere']) == 990 and not again_json['Added']
     assert [set(r) for r in again_json['Refused']] == [{'Path', 'VolumeId', 'Reason', 'Status'}] * 10
     assert 'sound' in ok('verify', tmp_path / 'a')
+
+
+def test_inputs_beside_the_archive_are_not_mistaken_for_it(scans, tmp_path):
+    """A bad file whose path begins like the archive's is one bad file, not a broken archive."""
+    (tmp_path / 'ct_scans').mkdir()
+    (tmp_path / 'ct_scans/a.nii').write_bytes((scans / 'scan_1.nii.gz').read_bytes()[:500])
+    content = bytearray(nib.load(scans / 'scan_1.nii.gz').to_bytes())
+    (tmp_path / 'ct_scans/b.nii').write_bytes(content[:-1000])
+    shutil.copy(scans / 'scan_2.nii.gz', tmp_path / 'ct_scans/c.nii.gz')
+    refused(1, ['1 added', '2 refused'], 'add', tmp_path / 'ct', tmp_path / 'ct_scans')
 
 
 def test_scouts_and_other_files_are_skipped(tmp_path):
