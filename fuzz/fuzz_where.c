@@ -37,12 +37,24 @@ make_store(void)
     float one = 1;
     double mm = 0;
     const char *uid = "";
-    const cmir_record record = {.info = {.volume_id = "v", .path = "", .format = "",
-                                         .modality = "CT", .series_uid = "", .study_uid = "",
-                                         .patient_id = "7", .patient_sex = "", .study_date = "",
-                                         .body_part = "", .manufacturer = "", .description = ""},
-                                .n_slices = 1, .labels = &label, .n_labels = 1,
-                                .slice_mm = &mm, .slice_marks = &mark, .slice_uids = &uid};
+    const cmir_record record = {.info = {.volume_id = "v",
+                                         .path = "",
+                                         .format = "",
+                                         .modality = "CT",
+                                         .series_uid = "",
+                                         .study_uid = "",
+                                         .patient_id = "7",
+                                         .patient_sex = "",
+                                         .study_date = "",
+                                         .body_part = "",
+                                         .manufacturer = "",
+                                         .description = ""},
+                                .n_slices = 1,
+                                .labels = &label,
+                                .n_labels = 1,
+                                .slice_mm = &mm,
+                                .slice_marks = &mark,
+                                .slice_uids = &uid};
     const cmir_embeddings embeddings = {&one, &mark, 1, 1};
     bool added;
 

@@ -86,19 +86,31 @@ make_synthetic(synthetic *s, uint64_t number)
         s->marks[i] = i != n / 2 && below(&random, 5) == 0 ? CMIR_SLICE_AIR : 0;
         s->record.n_air += s->marks[i];
         s->mm[i] = -100.5 + 2.5 * i;
-        snprintf(s->uid_text[i], sizeof s->uid_text[i], "1.2.3.%llu.%u",
-                 (unsigned long long)number, (unsigned)i);
+        snprintf(s->uid_text[i], sizeof s->uid_text[i], "1.2.3.%llu.%u", (unsigned long long)number,
+                 (unsigned)i);
         s->uids[i] = number % 2 == 1 && i % 7 != 3 ? s->uid_text[i] : "";
     }
     s->labels[0] = (cmir_label){"organ", number % 3 == 0 ? "liver" : "lung"};
     s->labels[1] = (cmir_label){"size", number % 4 == 0 ? "3.5" : "12"};
-    s->record.info = (cmir_volume_info){
-        .volume_id = s->id, .path = s->path, .format = number % 2 == 1 ? "DICOM" : "NIfTI",
-        .modality = number % 5 == 0 ? "MR" : "CT", .series_uid = "", .study_uid = s->patient,
-        .patient_id = s->patient, .patient_sex = "", .study_date = "20240229", .body_part = "",
-        .manufacturer = "Maker", .description = "it's \"quoted\"", .patient_age = NAN,
-        .dims = {512, 512, n}, .affine = {{0.7, 0, 0, -180}, {0, 0.7, 0, -170}, {0, 0, 2.5, -100.5}},
-        .has_hu = number % 5 != 0, .value_low = -1000, .value_high = 1200.25};
+    s->record.info =
+        (cmir_volume_info){.volume_id = s->id,
+                           .path = s->path,
+                           .format = number % 2 == 1 ? "DICOM" : "NIfTI",
+                           .modality = number % 5 == 0 ? "MR" : "CT",
+                           .series_uid = "",
+                           .study_uid = s->patient,
+                           .patient_id = s->patient,
+                           .patient_sex = "",
+                           .study_date = "20240229",
+                           .body_part = "",
+                           .manufacturer = "Maker",
+                           .description = "it's \"quoted\"",
+                           .patient_age = NAN,
+                           .dims = {512, 512, n},
+                           .affine = {{0.7, 0, 0, -180}, {0, 0.7, 0, -170}, {0, 0, 2.5, -100.5}},
+                           .has_hu = number % 5 != 0,
+                           .value_low = -1000,
+                           .value_high = 1200.25};
     s->record.n_slices = n;
     s->record.slice_spacing_mm = 2.5;
     s->record.slice_mm = s->mm;

@@ -60,8 +60,10 @@ test_meaning(void **state)
         {"name\nx\n", "x{}"},
         {"name,a\n", ""},
         {"name,\"a\"\nx,\"\"\n", "x{}"},
-        {"name,PatientAge,Gr\xC3\xB6\xC3\x9F" "e\nx,063Y,\xE2\x89\xA5 3\n",
-         "x{PatientAge=063Y;Gr\xC3\xB6\xC3\x9F" "e=\xE2\x89\xA5 3;}"},
+        {"name,PatientAge,Gr\xC3\xB6\xC3\x9F"
+         "e\nx,063Y,\xE2\x89\xA5 3\n",
+         "x{PatientAge=063Y;Gr\xC3\xB6\xC3\x9F"
+         "e=\xE2\x89\xA5 3;}"},
         {".nii,a\n.nii,1\n", ".nii{a=1;}"}, /* nothing would be left of it */
     };
     char text[400];

@@ -372,17 +372,14 @@ test_refused_volumes(void **state)
                    cmir_store_add(store, &s.record, &s.embeddings, &added, err));
     make_synthetic(&s, 6);
     s.record.n_slices--;
-    assert_refused(CMIR_EINVAL, s.id,
-                   cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    assert_refused(CMIR_EINVAL, s.id, cmir_store_add(store, &s.record, &s.embeddings, &added, err));
     make_synthetic(&s, 6);
     s.record.info.volume_id = "";
-    assert_refused(CMIR_EINVAL, "id",
-                   cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    assert_refused(CMIR_EINVAL, "id", cmir_store_add(store, &s.record, &s.embeddings, &added, err));
     memset(long_id, 'x', sizeof long_id - 1);
     long_id[sizeof long_id - 1] = '\0';
     s.record.info.volume_id = long_id;
-    assert_refused(CMIR_EINVAL, "id",
-                   cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    assert_refused(CMIR_EINVAL, "id", cmir_store_add(store, &s.record, &s.embeddings, &added, err));
     make_synthetic(&s, 6);
     s.uids[1] = "1.2\n3";
     assert_refused(CMIR_EINVAL, "line break",
@@ -410,8 +407,9 @@ test_fill(void **state)
     create_archive(dir);
     assert_ok(cmir_store_open(dir, CMIR_WRITE, &store, err));
     add_synthetic(store, 5);
-    const cmir_label first[] = {{"PatientSex", "m"}, {"PatientAge", "018M"}, {"Modality", "US"},
-                                {"BodyPartExamined", "CHEST"}, {"note", "a"}, {"empty", ""}},
+    const cmir_label first[] = {{"PatientSex", "m"}, {"PatientAge", "018M"},
+                                {"Modality", "US"},  {"BodyPartExamined", "CHEST"},
+                                {"note", "a"},       {"empty", ""}},
                      second[] = {{"PatientSex", "F"}, {"StudyDate", "2020-01-31"}, {"note", "b"}};
     const cmir_label_set one = {"v5", first, 6}, two[] = {{"v5", second, 3}, {"v6", second, 3}};
     assert_ok(cmir_store_label(store, &one, 1, &n, err));
@@ -452,7 +450,7 @@ test_without(void **state)
     const struct {
         cmir_without without;
         size_t n;
-    } cases[] = {{{NULL, NULL, NULL}, 6}, {{"", "", ""}, 6},     {{"v3", NULL, NULL}, 5},
+    } cases[] = {{{NULL, NULL, NULL}, 6}, {{"", "", ""}, 6},       {{"v3", NULL, NULL}, 5},
                  {{"v3", "P1", ""}, 4},   {{NULL, NULL, "P2"}, 4}, {{"v0", "P1", "P2"}, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_ok(cmir_snapshot_open(store, NULL, &cases[i].without, &snapshot, err));

@@ -38,7 +38,8 @@ touch_everything(const cmir_snapshot *snapshot)
         assert_true(rows->n_scored >= 1 && rows->n_scored <= rows->n_rows);
         for (uint32_t r = 0; r < rows->n_rows; r++) {
             assert_true(rows->slice[r] < rows->n_rows);
-            sum += (double)rows->code_sum[r] + (isfinite(rows->scale[r]) ? (double)rows->scale[r] : 0);
+            sum +=
+                (double)rows->code_sum[r] + (isfinite(rows->scale[r]) ? (double)rows->scale[r] : 0);
         }
         for (size_t i = 0; i < padded * rows->padded_dim; i++)
             sum += rows->codes[i];

@@ -19,7 +19,8 @@ struct row {
 };
 
 static const char *const modalities[] = {"CT", "MR", "", "PT"};
-static const char *const patients[] = {"", "7", "007", "7.50", "A7", "-3", "1e2", "+12", "7 ", "0x7"};
+static const char *const patients[] = {"",   "7",   "007", "7.50", "A7",
+                                       "-3", "1e2", "+12", "7 ",   "0x7"};
 static const char *const organs[] = {"", "liver", "it's", "Liver", "12", "\xC3\xB6l", "a\"b"};
 static const char *const sizes[] = {"", "3.5", "12", "small", "-0.5", ".5", "5."};
 
@@ -85,14 +86,17 @@ to_number(const char *text, double *out)
 static void
 append_comparison(struct expression *e, const struct row *rows, uint64_t *random)
 {
-    static const char *const operators[] = {"=", "!=", "<", "<=", ">", ">="},
-                            *const numbers[] = {"7", "3.5", "-0.5", "100", "12", "40", "2", "+.5e0"};
+    static const char *const operators[] = {"=", "!=", "<", "<=", ">", ">="}, *const numbers[] = {
+                                                                                  "7",    "3.5",
+                                                                                  "-0.5", "100",
+                                                                                  "12",   "40",
+                                                                                  "2",    "+.5e0"};
     const unsigned name = below(random, N_NAMES), op = below(random, 6);
     const bool number = name == AGE || name == SLICES || below(random, 2) == 0;
-    const char *value = number               ? PICK(numbers, random)
-                        : name == MODALITY   ? PICK(modalities, random)
-                        : name == PATIENT    ? PICK(patients, random)
-                                             : PICK(organs, random);
+    const char *value = number             ? PICK(numbers, random)
+                        : name == MODALITY ? PICK(modalities, random)
+                        : name == PATIENT  ? PICK(patients, random)
+                                           : PICK(organs, random);
     double x, y;
 
     cmir_buf_printf(&e->text, "%s%s%s%s", names[name], below(random, 2) ? " " : "", operators[op],
@@ -108,17 +112,17 @@ append_comparison(struct expression *e, const struct row *rows, uint64_t *random
     for (unsigned r = 0; r < N_ROWS; r++) {
         const char *have = rows[r].text[name];
 
-        e->holds[r] = *have != '\0' &&
-                      (number ? to_number(have, &x) && to_number(value, &y) &&
-                                    compare((x > y) - (x < y), op)
-                              : compare(strcmp(have, value), op));
+        e->holds[r] = *have != '\0' && (number ? to_number(have, &x) && to_number(value, &y) &&
+                                                     compare((x > y) - (x < y), op)
+                                               : compare(strcmp(have, value), op));
     }
 }
 
 static void
 append_expression(struct expression *e, const struct row *rows, uint64_t *random, unsigned depth)
 {
-    static const char *const ands[] = {" and ", " AND ", "\nand\t"}, *const ors[] = {" or ", " Or "};
+    static const char *const ands[] = {" and ", " AND ", "\nand\t"}, *const ors[] = {" or ",
+                                                                                     " Or "};
     struct expression left = {0}, right = {0};
     const unsigned what = depth == 0 ? 9 : below(random, 10);
 
@@ -136,8 +140,8 @@ append_expression(struct expression *e, const struct row *rows, uint64_t *random
         cmir_buf_printf(&e->text, "(%s)%s( %s )", left.text.data,
                         what < 3 ? PICK(ands, random) : PICK(ors, random), right.text.data);
         for (unsigned r = 0; r < N_ROWS; r++)
-            e->holds[r] = what < 3 ? left.holds[r] && right.holds[r]
-                                   : left.holds[r] || right.holds[r];
+            e->holds[r] =
+                what < 3 ? left.holds[r] && right.holds[r] : left.holds[r] || right.holds[r];
     }
     free(left.text.data);
     free(right.text.data);
@@ -357,8 +361,9 @@ static void
 test_every_field(void **state)
 {
     static const char *const promised[] = {
-        "Modality", "BodyPartExamined", "PatientID", "PatientSex", "PatientAge", "StudyDate",
-        "Manufacturer", "SeriesDescription", "StudyInstanceUID", "VolumeId", "Slices"};
+        "Modality",         "BodyPartExamined", "PatientID",    "PatientSex",
+        "PatientAge",       "StudyDate",        "Manufacturer", "SeriesDescription",
+        "StudyInstanceUID", "VolumeId",         "Slices"};
     cmir_store *store;
 
     create_archive(in_folder(state, "a"));

@@ -56,8 +56,7 @@ settle_tail(cmir_store *store, uint32_t segment, uint64_t nbytes, cmir_error *er
         st = FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
         goto done;
     }
-    if ((segment > 0 &&
-         (st = file_nbytes(last, &last_nbytes, &last_there, err)) != CMIR_OK) ||
+    if ((segment > 0 && (st = file_nbytes(last, &last_nbytes, &last_there, err)) != CMIR_OK) ||
         (st = file_nbytes(next, &next_nbytes, &next_there, err)) != CMIR_OK)
         goto done;
     if (last_nbytes < nbytes) {
@@ -80,8 +79,8 @@ done:
 }
 
 static cmir_status
-write_record(const char *path, bool fresh, uint64_t offset, const uint8_t *record,
-             uint64_t nbytes, cmir_error *err)
+write_record(const char *path, bool fresh, uint64_t offset, const uint8_t *record, uint64_t nbytes,
+             cmir_error *err)
 {
     const int fd = open(path, O_WRONLY | O_CLOEXEC | (fresh ? O_CREAT | O_TRUNC : 0), 0666);
     cmir_status st;

@@ -47,8 +47,8 @@ static cmir_status
 insert_binding(cmir_db *db, const cmir_binding *binding, cmir_error *err)
 {
     cmir_stmt *q;
-    cmir_status st = cmir_stmt_open(
-        db, "INSERT INTO archive VALUES (1, ?, ?, ?, ?, ?, ?, ?, 0)", &q, err);
+    cmir_status st =
+        cmir_stmt_open(db, "INSERT INTO archive VALUES (1, ?, ?, ?, ?, ?, ?, ?, 0)", &q, err);
 
     if (st != CMIR_OK)
         return st;
@@ -136,8 +136,7 @@ is_sha256(const char *s)
 }
 
 cmir_status
-cmir_catalog_binding(cmir_db *db, const char *path, cmir_binding *out, char **text,
-                     cmir_error *err)
+cmir_catalog_binding(cmir_db *db, const char *path, cmir_binding *out, char **text, cmir_error *err)
 {
     cmir_stmt *q;
     bool row;
@@ -169,10 +168,13 @@ cmir_catalog_binding(cmir_db *db, const char *path, cmir_binding *out, char **te
         goto done;
     }
     *text = buf.data;
-    *out = (cmir_binding){
-        .encoder_name = buf.data + at[0], .encoder_version = buf.data + at[1],
-        .encoder_sha256 = buf.data + at[2], .card_json = buf.data + at[3],
-        .card_path = buf.data + at[4], .dim = (uint32_t)dim, .plane = (cmir_plane)plane};
+    *out = (cmir_binding){.encoder_name = buf.data + at[0],
+                          .encoder_version = buf.data + at[1],
+                          .encoder_sha256 = buf.data + at[2],
+                          .card_json = buf.data + at[3],
+                          .card_path = buf.data + at[4],
+                          .dim = (uint32_t)dim,
+                          .plane = (cmir_plane)plane};
 done:
     cmir_stmt_close(q);
     return st;
@@ -341,8 +343,7 @@ cmir_catalog_delete(cmir_db *db, const char *volume_id, bool *found, cmir_error 
 
 /* Fills a gap of a column, or replaces what a label table put there before. */
 static cmir_status
-fill_field(cmir_db *db, int64_t volume, const cmir_field *field, const char *text,
-           cmir_error *err)
+fill_field(cmir_db *db, int64_t volume, const cmir_field *field, const char *text, cmir_error *err)
 {
     cmir_field_value value;
     cmir_stmt *q = NULL;

@@ -20,8 +20,7 @@
 cmir_status cmir_catalog_create(const char *path, const cmir_binding *binding, cmir_error *err);
 
 /* Opens a catalogue and checks that it is one of ours.  CMIR_EUNSUPPORTED: newer than this cmir. */
-cmir_status cmir_catalog_open(const char *path, cmir_db_mode mode, cmir_db **out,
-                              cmir_error *err);
+cmir_status cmir_catalog_open(const char *path, cmir_db_mode mode, cmir_db **out, cmir_error *err);
 
 /* The binding; its strings are borrowed from *text, which the caller frees. */
 cmir_status cmir_catalog_binding(cmir_db *db, const char *path, cmir_binding *out, char **text,
@@ -53,13 +52,12 @@ cmir_status cmir_catalog_record(cmir_db *db, const char *volume_id, cmir_record 
 cmir_status cmir_catalog_insert(cmir_db *db, const cmir_record *record, const cmir_place *place,
                                 cmir_error *err);
 cmir_status cmir_catalog_delete(cmir_db *db, const char *volume_id, bool *found, cmir_error *err);
-cmir_status cmir_catalog_label(cmir_db *db, const cmir_label_set *sets, size_t n,
-                               size_t *n_applied, cmir_error *err);
+cmir_status cmir_catalog_label(cmir_db *db, const cmir_label_set *sets, size_t n, size_t *n_applied,
+                               cmir_error *err);
 cmir_status cmir_catalog_count_write(cmir_db *db, cmir_error *err); /* raises n_writes */
 
 /* The last segment and the end of what the archive owns of it; 0, 0 where there is none. */
 cmir_status cmir_catalog_tail(cmir_db *db, uint32_t *segment, uint64_t *nbytes, cmir_error *err);
-cmir_status cmir_catalog_set_tail(cmir_db *db, uint32_t segment, uint64_t nbytes,
-                                  cmir_error *err);
+cmir_status cmir_catalog_set_tail(cmir_db *db, uint32_t segment, uint64_t nbytes, cmir_error *err);
 
 #endif

@@ -19,10 +19,8 @@ cmir_status
 cmir_catalog_read_place(cmir_stmt *stmt, int first, const char *volume_id, cmir_place *out,
                         cmir_error *err)
 {
-    const int64_t segment = cmir_column_int(stmt, first),
-                  offset = cmir_column_int(stmt, first + 1),
-                  nbytes = cmir_column_int(stmt, first + 2),
-                  crc = cmir_column_int(stmt, first + 3),
+    const int64_t segment = cmir_column_int(stmt, first), offset = cmir_column_int(stmt, first + 1),
+                  nbytes = cmir_column_int(stmt, first + 2), crc = cmir_column_int(stmt, first + 3),
                   n_slices = cmir_column_int(stmt, first + 4),
                   n_air = cmir_column_int(stmt, first + 5);
 
@@ -112,10 +110,10 @@ read_row(cmir_stmt *q, const char *volume_id, cmir_record *r, cmir_error *err)
     if (dims == NULL || affine == NULL || mm == NULL || marks == NULL)
         return contradiction(volume_id, "geometry", err);
 
-    const char **const text[] = {&info->volume_id, &info->path, &info->format, &info->modality,
-                                 &info->series_uid, &info->study_uid, &info->patient_id,
-                                 &info->patient_sex, &info->study_date, &info->body_part,
-                                 &info->manufacturer, &info->description};
+    const char **const text[] = {&info->volume_id,  &info->path,         &info->format,
+                                 &info->modality,   &info->series_uid,   &info->study_uid,
+                                 &info->patient_id, &info->patient_sex,  &info->study_date,
+                                 &info->body_part,  &info->manufacturer, &info->description};
     for (int i = 0; i < 12; i++)
         *text[i] = cmir_column_text(q, i + 1);
     info->patient_age = cmir_column_double(q, 13);
@@ -154,8 +152,8 @@ read_labels(cmir_db *db, int64_t volume, cmir_record *r, cmir_buf *text, cmir_er
     while ((st = cmir_stmt_step(q, &row, err)) == CMIR_OK && row) {
         cmir_buf_add(text, cmir_column_text(q, 0), strlen(cmir_column_text(q, 0)) + 1);
         cmir_buf_add(text, cmir_column_text(q, 1), strlen(cmir_column_text(q, 1)) + 1);
-        if (text->failed || !cmir_grow((void **)&r->labels, &cap, r->n_labels + 1,
-                                       sizeof(cmir_label))) {
+        if (text->failed ||
+            !cmir_grow((void **)&r->labels, &cap, r->n_labels + 1, sizeof(cmir_label))) {
             st = FAIL(err, CMIR_ENOMEM, "%s: no memory for its labels", r->info.volume_id);
             break;
         }

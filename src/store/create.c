@@ -64,10 +64,10 @@ cmir_store_lock(const char *dir, bool write, int *fd, cmir_error *err)
     if (*fd < 0)
         return FAIL(err, CMIR_EIO, "%s/lock: %s", dir, strerror(errno));
     if (flock(*fd, (write ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0) {
-        const cmir_status st = errno == EWOULDBLOCK
-                                   ? refuse_busy(dir, write, *fd, err)
-                                   : FAIL(err, CMIR_EIO, "%s/lock: cannot lock: %s", dir,
-                                          strerror(errno));
+        const cmir_status st =
+            errno == EWOULDBLOCK
+                ? refuse_busy(dir, write, *fd, err)
+                : FAIL(err, CMIR_EIO, "%s/lock: cannot lock: %s", dir, strerror(errno));
         close(*fd);
         *fd = -1;
         return st;
@@ -177,7 +177,8 @@ static cmir_status
 make_files(const char *dir, const cmir_binding *binding, cmir_error *err)
 {
     cmir_status st;
-    char *segments = cmir_asprintf("%s/segments", dir), *fresh = cmir_asprintf("%s/catalog.new", dir),
+    char *segments = cmir_asprintf("%s/segments", dir),
+         *fresh = cmir_asprintf("%s/catalog.new", dir),
          *path = cmir_asprintf("%s/catalog.sqlite", dir);
 
     if (segments == NULL || fresh == NULL || path == NULL) {
@@ -238,7 +239,8 @@ cmir_store_create(const char *dir, const cmir_binding *binding, cmir_error *err)
     if ((st = check_empty(dir, err)) == CMIR_OK &&
         (st = cmir_store_lock(dir, true, &lock_fd, err)) == CMIR_OK) {
         /* Again: another process may have made an archive before the lock was ours. */
-        if ((st = check_empty(dir, err)) == CMIR_OK && (st = make_files(dir, binding, err)) != CMIR_OK)
+        if ((st = check_empty(dir, err)) == CMIR_OK &&
+            (st = make_files(dir, binding, err)) != CMIR_OK)
             remove_file(dir, "lock");
         close(lock_fd);
     }

@@ -12,8 +12,11 @@
 static size_t
 utf8_nbytes(const unsigned char *s, size_t n)
 {
-    const size_t want = s[0] < 0x80 ? 1 : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
-                        : s[0] >= 0xE0 && s[0] < 0xF0 ? 3 : s[0] >= 0xF0 && s[0] < 0xF5 ? 4 : 0;
+    const size_t want = s[0] < 0x80                   ? 1
+                        : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
+                        : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
+                        : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
+                                                      : 0;
 
     if (want == 0 || want > n || s[0] == 0)
         return 0;

@@ -35,24 +35,18 @@ status_of(int rc)
     switch (rc & 0xFF) {
     case SQLITE_OK:
     case SQLITE_ROW:
-    case SQLITE_DONE:
-        return CMIR_OK;
-    case SQLITE_NOMEM:
-        return CMIR_ENOMEM;
+    case SQLITE_DONE: return CMIR_OK;
+    case SQLITE_NOMEM: return CMIR_ENOMEM;
     case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return CMIR_EBUSY;
+    case SQLITE_LOCKED: return CMIR_EBUSY;
     case SQLITE_IOERR:
     case SQLITE_FULL:
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
     case SQLITE_READONLY:
-    case SQLITE_AUTH:
-        return CMIR_EIO;
-    case SQLITE_TOOBIG:
-        return CMIR_ELIMIT;
-    default: /* not a database, damaged, or tables other than ours */
-        return CMIR_ECORRUPT;
+    case SQLITE_AUTH: return CMIR_EIO;
+    case SQLITE_TOOBIG: return CMIR_ELIMIT;
+    default: /* not a database, damaged, or tables other than ours */ return CMIR_ECORRUPT;
     }
 }
 

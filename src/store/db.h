@@ -17,7 +17,7 @@ typedef struct cmir_db cmir_db;
 typedef struct cmir_stmt cmir_stmt;
 
 typedef enum cmir_db_mode {
-    CMIR_DB_READ,      /* sees commits of others */
+    CMIR_DB_READ, /* sees commits of others */
     CMIR_DB_IMMUTABLE, /* for places where SQLite cannot write its -shm: nobody may change it */
     CMIR_DB_WRITE,
     CMIR_DB_CREATE

@@ -10,18 +10,12 @@
 #include "base/error.h"
 
 static const cmir_field fields[] = {
-    {"VolumeId", "volume_id", false, 0},
-    {"Modality", "modality", false, 4},
-    {"BodyPartExamined", "body_part", false, 64},
-    {"PatientID", "patient_id", false, 1},
-    {"PatientSex", "patient_sex", false, 8},
-    {"PatientAge", "patient_age", true, 16},
-    {"StudyDate", "study_date", false, 32},
-    {"StudyInstanceUID", "study_uid", false, 2},
-    {"SeriesInstanceUID", "series_uid", false, 0},
-    {"SeriesDescription", "description", false, 0},
-    {"Manufacturer", "manufacturer", false, 0},
-    {"Slices", "n_slices", true, 0},
+    {"VolumeId", "volume_id", false, 0},           {"Modality", "modality", false, 4},
+    {"BodyPartExamined", "body_part", false, 64},  {"PatientID", "patient_id", false, 1},
+    {"PatientSex", "patient_sex", false, 8},       {"PatientAge", "patient_age", true, 16},
+    {"StudyDate", "study_date", false, 32},        {"StudyInstanceUID", "study_uid", false, 2},
+    {"SeriesInstanceUID", "series_uid", false, 0}, {"SeriesDescription", "description", false, 0},
+    {"Manufacturer", "manufacturer", false, 0},    {"Slices", "n_slices", true, 0},
 };
 
 const cmir_field *

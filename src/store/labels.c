@@ -160,8 +160,8 @@ read_rows(cmir_label_table *t, cmir_csv *csv, const struct header *header, cmir_
 
     while ((st = cmir_csv_next(csv, err)) == CMIR_OK && csv->n_cells > 0) {
         if (csv->n_cells != header->n_columns)
-            return FAIL(err, CMIR_ECORRUPT, "%s: line %zu has %zu cells, the header %zu",
-                        csv->path, csv->row_line, csv->n_cells, header->n_columns);
+            return FAIL(err, CMIR_ECORRUPT, "%s: line %zu has %zu cells, the header %zu", csv->path,
+                        csv->row_line, csv->n_cells, header->n_columns);
         if ((st = add_row(t, csv, header, err)) != CMIR_OK)
             return st;
     }

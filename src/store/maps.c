@@ -38,8 +38,7 @@ find(const cmir_maps *maps, uint32_t number)
 }
 
 static cmir_status
-map_segment(const cmir_maps *maps, uint32_t number, uint64_t nbytes, cmir_map *out,
-            cmir_error *err)
+map_segment(const cmir_maps *maps, uint32_t number, uint64_t nbytes, cmir_map *out, cmir_error *err)
 {
     cmir_error cause = {0};
     char *path = cmir_segment_path(maps->dir, number);

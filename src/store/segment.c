@@ -179,8 +179,8 @@ fill_header(const cmir_record_claim *claim, uint8_t *record)
     put_u32(record + 20, claim->dim);
     memcpy(record + 24, claim->encoder_tag, CMIR_ENCODER_TAG_NBYTES);
     put_u64(record + 32, claim->nbytes);
-    put_u32(record + 40, crc_of(record + CMIR_RECORD_HEADER_NBYTES,
-                                claim->nbytes - CMIR_RECORD_HEADER_NBYTES));
+    put_u32(record + 40,
+            crc_of(record + CMIR_RECORD_HEADER_NBYTES, claim->nbytes - CMIR_RECORD_HEADER_NBYTES));
     put_u32(record + HEADER_CRC_AT, crc_of(record, HEADER_CRC_AT));
 }
 
@@ -325,8 +325,8 @@ check_rows(const cmir_rows *rows, const uint8_t *marks, const char *where, uint6
         const char *fault = row_fault(rows, r, codes);
 
         if (fault != NULL)
-            st = FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: slice %u: %s", where,
-                         (unsigned)slice[r], fault);
+            st = FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: slice %u: %s", where, (unsigned)slice[r],
+                         fault);
     }
     free(slice);
     free(codes);
@@ -353,7 +353,7 @@ cmir_record_check(const uint8_t *data, const cmir_rows *rows, const uint8_t *mar
                                 {44, HEADER_CRC_AT}};
     for (size_t i = 0; i < sizeof used / sizeof used[0]; i++)
         if (!all_zero(data + used[i][0], used[i][1] - used[i][0]))
-            return FAIL_AT(err, CMIR_ECORRUPT, offset + used[i][0],
-                           "%s: padding that is not zero", where);
+            return FAIL_AT(err, CMIR_ECORRUPT, offset + used[i][0], "%s: padding that is not zero",
+                           where);
     return check_rows(rows, marks, where, offset, err);
 }

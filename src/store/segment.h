@@ -36,8 +36,7 @@ cmir_status cmir_record_build(const cmir_embeddings *embeddings,
 /* Points `rows` into the record at `data`, of which claim->nbytes bytes are readable, after
  * checking its header against `claim`.  `where` names it in messages; `offset` is its place. */
 cmir_status cmir_record_parse(const uint8_t *data, const cmir_record_claim *claim,
-                              const char *where, uint64_t offset, cmir_rows *rows,
-                              cmir_error *err);
+                              const char *where, uint64_t offset, cmir_rows *rows, cmir_error *err);
 
 /* Checks everything parse does not: the planes' CRC and the meaning of each.  `marks` [n_rows] are
  * the volume's. */

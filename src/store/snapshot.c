@@ -89,21 +89,19 @@ static cmir_status
 map_of(cmir_snapshot *s, const char *volume_id, const cmir_place *place,
        const cmir_segment_map **out, cmir_error *err)
 {
-    struct segment_use *use = s->n_segments == 0
-                                  ? NULL
-                                  : bsearch(&place->segment, s->segments, s->n_segments,
-                                            sizeof *s->segments, by_number);
+    struct segment_use *use =
+        s->n_segments == 0
+            ? NULL
+            : bsearch(&place->segment, s->segments, s->n_segments, sizeof *s->segments, by_number);
     cmir_status st;
 
     *out = NULL;
     if (use == NULL || place->offset > use->nbytes ||
         place->claim.nbytes > use->nbytes - place->offset)
-        return FAIL(err, CMIR_ECORRUPT,
-                    "%s: the catalogue places it outside of segment %u", volume_id,
-                    (unsigned)place->segment);
+        return FAIL(err, CMIR_ECORRUPT, "%s: the catalogue places it outside of segment %u",
+                    volume_id, (unsigned)place->segment);
     if (use->map == NULL &&
-        (st = cmir_maps_take(&s->store->maps, use->number, use->nbytes, &use->map, err)) !=
-            CMIR_OK)
+        (st = cmir_maps_take(&s->store->maps, use->number, use->nbytes, &use->map, err)) != CMIR_OK)
         return st;
     *out = use->map;
     return CMIR_OK;
@@ -124,8 +122,8 @@ add_candidate(cmir_snapshot *s, cmir_stmt *q, cmir_error *err)
         (st = cmir_store_rows(s->store, volume_id, &place, map, &rows, err)) != CMIR_OK)
         return st;
     cmir_buf_add(&s->ids, volume_id, strlen(volume_id) + 1);
-    if (s->ids.failed || !cmir_grow((void **)&s->candidates, &s->cap, s->n + 1,
-                                    sizeof *s->candidates))
+    if (s->ids.failed ||
+        !cmir_grow((void **)&s->candidates, &s->cap, s->n + 1, sizeof *s->candidates))
         return FAIL(err, CMIR_ENOMEM, "%s: no memory for a list of volumes", s->store->dir);
     s->candidates[s->n++] = (cmir_candidate){.rows = rows};
     return CMIR_OK;

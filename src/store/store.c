@@ -182,8 +182,8 @@ check_new(const cmir_store *store, const cmir_record *record, const cmir_embeddi
     const char *id = record->info.volume_id;
 
     if (id == NULL || id[0] == '\0' || strlen(id) > MAX_ID_NBYTES)
-        return FAIL(err, CMIR_EINVAL, "a volume's id has 1..%u bytes, this has %zu",
-                    MAX_ID_NBYTES, id == NULL ? 0 : strlen(id));
+        return FAIL(err, CMIR_EINVAL, "a volume's id has 1..%u bytes, this has %zu", MAX_ID_NBYTES,
+                    id == NULL ? 0 : strlen(id));
     if (embeddings->dim != store->binding.dim)
         return FAIL(err, CMIR_EMISMATCH, "%s: embeddings of dimension %u; the archive's have %u",
                     id, (unsigned)embeddings->dim, (unsigned)store->binding.dim);
@@ -195,8 +195,7 @@ check_new(const cmir_store *store, const cmir_record *record, const cmir_embeddi
 
 /* Names the record at `place` in one transaction. */
 static cmir_status
-name_record(cmir_store *store, const cmir_record *record, const cmir_place *place,
-            cmir_error *err)
+name_record(cmir_store *store, const cmir_record *record, const cmir_place *place, cmir_error *err)
 {
     const cmir_label_set labels = {record->info.volume_id, record->labels, record->n_labels};
     size_t n;
@@ -260,8 +259,7 @@ cmir_store_add(cmir_store *store, const cmir_record *record, const cmir_embeddin
     *added = false;
     if ((st = check_writable(store, err)) != CMIR_OK ||
         (st = check_new(store, record, embeddings, err)) != CMIR_OK ||
-        (st = cmir_catalog_find(store->db, record->info.volume_id, &old, &found, err)) !=
-            CMIR_OK ||
+        (st = cmir_catalog_find(store->db, record->info.volume_id, &old, &found, err)) != CMIR_OK ||
         (st = cmir_record_build(embeddings, store->encoder_tag, &bytes, &place.claim, err)) !=
             CMIR_OK)
         return st;

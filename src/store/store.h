@@ -25,8 +25,7 @@ typedef struct cmir_binding {
 } cmir_binding;
 
 cmir_status cmir_store_create(const char *dir, const cmir_binding *binding, cmir_error *err);
-cmir_status cmir_store_open(const char *dir, cmir_access access, cmir_store **out,
-                            cmir_error *err);
+cmir_status cmir_store_open(const char *dir, cmir_access access, cmir_store **out, cmir_error *err);
 void cmir_store_close(cmir_store *store); /* NULL is fine */
 
 /* Borrowed until the store is closed; counts as of the last call (it asks the catalogue anew). */
@@ -97,7 +96,8 @@ cmir_status cmir_snapshot_open_one(cmir_store *store, const char *volume_id, cmi
 size_t cmir_snapshot_count(const cmir_snapshot *snapshot);
 const cmir_candidate *cmir_snapshot_get(const cmir_snapshot *snapshot, size_t index);
 /* The record of a volume as the snapshot sees it. */
-cmir_status cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **out, cmir_error *err);
+cmir_status cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **out,
+                                 cmir_error *err);
 void cmir_snapshot_close(cmir_snapshot *snapshot); /* NULL is fine */
 
 #endif

@@ -33,9 +33,8 @@ struct cmir_store {
 cmir_status cmir_store_lock(const char *dir, bool write, int *fd, cmir_error *err);
 
 /* The rows of the record at `place`, in `map`. */
-cmir_status cmir_store_rows(const cmir_store *store, const char *volume_id,
-                            const cmir_place *place, const cmir_segment_map *map, cmir_rows *out,
-                            cmir_error *err);
+cmir_status cmir_store_rows(const cmir_store *store, const char *volume_id, const cmir_place *place,
+                            const cmir_segment_map *map, cmir_rows *out, cmir_error *err);
 
 /* Makes sure that nothing lies behind what the catalogue names; then appends `record` durably, but
  * without naming it.  Sets the segment and offset of `place`. */

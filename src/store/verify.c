@@ -215,9 +215,10 @@ check_volume(struct verify *v, cmir_stmt *q)
 static void
 check_volumes(struct verify *v)
 {
-    cmir_stmt *q = open_check(v, "SELECT v.volume_id, " CMIR_PLACE_COLUMNS ", s.nbytes "
-                                 "FROM volumes AS v LEFT JOIN segments AS s ON s.number = v.segment "
-                                 "ORDER BY v.segment, v.offset");
+    cmir_stmt *q =
+        open_check(v, "SELECT v.volume_id, " CMIR_PLACE_COLUMNS ", s.nbytes "
+                      "FROM volumes AS v LEFT JOIN segments AS s ON s.number = v.segment "
+                      "ORDER BY v.segment, v.offset");
 
     while (q != NULL && next_row(v, q))
         check_volume(v, q);

@@ -103,8 +103,9 @@ scan_quoted(struct parser *p, char quote)
     for (; p->text[i] != '\0' && (p->text[i] != quote || p->text[i + 1] == quote); i++)
         i += p->text[i] == quote;
     if (p->text[i] == '\0')
-        return refuse(p, p->start, quote == '\'' ? "a text without its closing quote (')"
-                                                 : "a name without its closing quote (\")");
+        return refuse(p, p->start,
+                      quote == '\'' ? "a text without its closing quote (')"
+                                    : "a name without its closing quote (\")");
     p->at = i + 1;
     st = set_value(p, quote == '\'' ? TEXT : NAME, p->text + p->start + 1, i - p->start - 1);
     if (st != CMIR_OK)
@@ -244,16 +245,18 @@ write_comparison(struct parser *p, const cmir_field *field, const char *op, bool
     if (field == NULL && number)
         cmir_buf_printf(&p->sql,
                         "EXISTS (SELECT 1 FROM labels AS l WHERE l.volume = v.id AND l.name = ? "
-                        "AND cmir_number(l.value) %s cmir_number(?))", op);
+                        "AND cmir_number(l.value) %s cmir_number(?))",
+                        op);
     else if (field == NULL)
         cmir_buf_printf(&p->sql,
                         "EXISTS (SELECT 1 FROM labels AS l WHERE l.volume = v.id AND l.name = ? "
-                        "AND l.value %s ?)", op);
+                        "AND l.value %s ?)",
+                        op);
     else if (field->is_number)
         cmir_buf_printf(&p->sql, "coalesce(v.%s %s cmir_number(?), 0)", field->column, op);
     else if (number)
-        cmir_buf_printf(&p->sql, "coalesce(cmir_number(v.%s) %s cmir_number(?), 0)",
-                        field->column, op);
+        cmir_buf_printf(&p->sql, "coalesce(cmir_number(v.%s) %s cmir_number(?), 0)", field->column,
+                        op);
     else
         cmir_buf_printf(&p->sql, "(v.%s <> '' AND v.%s %s ?)", field->column, field->column, op);
 }
