@@ -248,6 +248,14 @@ clamp(int i)
 }
 
 static void
+add_weighted(float *restrict out, const float *restrict in, float weight)
+{
+    for (int x = 0; x < SIDE; x++)
+        out[x] += weight * in[x];
+}
+
+/* w->smoothed: borders are repeated outwards. */
+static void
 smooth(const struct builtin *b, struct work *w)
 {
     float row[SIDE + 2 * RADIUS];
@@ -258,20 +266,15 @@ smooth(const struct builtin *b, struct work *w)
         w->squashed[i] = (1.0f - part) * b->squashed[at] + part * b->squashed[at + 1];
     }
     memset(w->smoothed, 0, sizeof w->smoothed);
-    for (int y = 0; y < SIDE; y++)
-        for (int t = -RADIUS; t <= RADIUS; t++) {
-            const float *from = w->squashed + clamp(y + t) * SIDE;
-            for (int x = 0; x < SIDE; x++)
-                w->smoothed[y * SIDE + x] += b->smooth[t + RADIUS] * from[x];
-        }
     for (int y = 0; y < SIDE; y++) {
         float *out = w->smoothed + y * SIDE;
+        for (int t = -RADIUS; t <= RADIUS; t++)
+            add_weighted(out, w->squashed + clamp(y + t) * SIDE, b->smooth[t + RADIUS]);
         for (int x = -RADIUS; x < SIDE + RADIUS; x++)
             row[x + RADIUS] = out[clamp(x)];
         memset(out, 0, SIDE * sizeof *out);
         for (int t = 0; t <= 2 * RADIUS; t++)
-            for (int x = 0; x < SIDE; x++)
-                out[x] += b->smooth[t] * row[x + t];
+            add_weighted(out, row + t, b->smooth[t]);
     }
 }
 

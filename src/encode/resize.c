@@ -135,6 +135,29 @@ cmir_resizer_free(cmir_resizer *resizer)
     *resizer = (cmir_resizer){0};
 }
 
+#define BLOCK 16 /* pixels; loops of a fixed length are vectorised at every level of optimisation */
+
+/* sum += w * clipped (row - low) * gain.  Floats are clipped to 0..1 by their bits, which order as
+ * they do: no compiler makes a branch of integers' extremes. */
+static void
+add_block(float *restrict sum, const float *restrict row, float low, float gain, float w)
+{
+    const int32_t one = 0x3F800000;
+    union {
+        float f[BLOCK];
+        int32_t bits[BLOCK];
+    } x;
+
+    for (size_t i = 0; i < BLOCK; i++)
+        x.f[i] = (row[i] - low) * gain;
+    for (size_t i = 0; i < BLOCK; i++) {
+        const int32_t positive = x.bits[i] > 0 ? x.bits[i] : 0;
+        x.bits[i] = positive < one ? positive : one;
+    }
+    for (size_t i = 0; i < BLOCK; i++)
+        sum[i] += w * x.f[i];
+}
+
 static float
 clip(float x)
 {
@@ -145,7 +168,11 @@ clip(float x)
 static void
 add_row(float *restrict sum, const float *restrict row, uint32_t n, float low, float gain, float w)
 {
-    for (uint32_t i = 0; i < n; i++)
+    uint32_t i = 0;
+
+    for (; i + BLOCK <= n; i += BLOCK)
+        add_block(sum + i, row + i, low, gain, w);
+    for (; i < n; i++)
         sum[i] += w * clip((row[i] - low) * gain);
 }
 
