@@ -30,7 +30,7 @@ typedef enum cmir_plane { CMIR_AXIAL = 0, CMIR_CORONAL = 1, CMIR_SAGITTAL = 2 } 
 /* What is known of a volume.  Strings are never NULL; "" means unknown. */
 typedef struct cmir_volume_info {
     const char *volume_id;    /* SeriesInstanceUID, or the NIfTI file name without extension */
-    const char *path;         /* absolute: the NIfTI file, or the folder of the series */
+    const char *path;         /* absolute: the file, or the folder of a series of several files */
     const char *format;       /* "NIfTI" or "DICOM" */
     const char *modality;     /* DICOM code: "CT", "MR", ...; NIfTI: given, or told by values */
     const char *series_uid;   /* SeriesInstanceUID */
@@ -75,7 +75,7 @@ typedef enum cmir_scan_state {
 typedef struct cmir_scan_item {
     cmir_scan_state state;
     const char *volume_id; /* "" where unknown */
-    const char *path;      /* file, or folder of the series */
+    const char *path;      /* file, or folder of a series of several files */
     uint32_t n_files;
     cmir_error reason;     /* of a refusal or a skip */
 } cmir_scan_item;

@@ -360,9 +360,9 @@ fill_info(cmir_volume *volume, const cmir_dicom_series *series)
 {
     const cmir_dicom_text *t = &series->text;
     cmir_volume_info *info = &volume->info;
-    char *folder = cmir_dicom_folder(series);
+    char *place = cmir_dicom_place(series);
 
-    const bool ok = folder != NULL && cmir_volume_set(&info->path, folder) &&
+    const bool ok = place != NULL && cmir_volume_set(&info->path, place) &&
                     cmir_volume_set(&info->volume_id, t->series_uid) &&
                     cmir_volume_set(&info->format, "DICOM") &&
                     cmir_volume_set(&info->modality, t->modality) &&
@@ -374,7 +374,7 @@ fill_info(cmir_volume *volume, const cmir_dicom_series *series)
                     cmir_volume_set(&info->body_part, t->body_part) &&
                     cmir_volume_set(&info->manufacturer, t->manufacturer) &&
                     cmir_volume_set(&info->description, t->description);
-    free(folder);
+    free(place);
     info->patient_age = t->patient_age;
     return ok;
 }

@@ -123,6 +123,10 @@ void cmir_dicom_unpack(const cmir_dicom_file *file, void *buffer, size_t n);
 cmir_status cmir_dicom_check_jpeg(const cmir_dicom_file *file, const uint8_t *data, size_t nbytes,
                                   uint32_t *precision, cmir_error *err);
 
+/* dicom_rle.c: decodes one RLE frame. */
+cmir_status cmir_dicom_unpack_rle(const cmir_dicom_file *file, const uint8_t *data, size_t nbytes,
+                                  uint8_t *buffer, cmir_error *err);
+
 /* jpeg2000.c: decodes one component into rows * cols words of file->bits_allocated. */
 cmir_status cmir_jpeg2000_decode(const cmir_dicom_file *file, const uint8_t *data, size_t nbytes,
                                  void *buffer, cmir_error *err);
@@ -169,8 +173,9 @@ cmir_status cmir_dicom_same_pixels(const cmir_dicom_slice *a, const cmir_dicom_s
 cmir_status cmir_dicom_open(const cmir_dicom_series *series, struct cmir_volume **out,
                             cmir_error *err);
 
-/* The folder that holds all files of a series, absolute if they are; the caller frees it. */
-char *cmir_dicom_folder(const cmir_dicom_series *series);
+/* The only file of a series, or the folder that holds them all; absolute if they are.  The caller
+ * frees it. */
+char *cmir_dicom_place(const cmir_dicom_series *series);
 
 /* The end of a path, short enough to leave room for a reason in an error's sentence. */
 const char *cmir_shown_path(const char *path);

@@ -19,7 +19,6 @@
 #include "dcmtk/dcmdata/dcpixel.h"
 #include "dcmtk/dcmdata/dcpixseq.h"
 #include "dcmtk/dcmdata/dcpxitem.h"
-#include "dcmtk/dcmdata/dcrledrg.h"
 #include "dcmtk/dcmdata/dcsequen.h"
 #include "dcmtk/dcmdata/dcspchrs.h"
 #include "dcmtk/dcmdata/dcuid.h"
@@ -130,7 +129,6 @@ set_up()
         OFLog::configure(OFLogger::OFF_LOG_LEVEL);
         DJDecoderRegistration::registerCodecs();
         DJLSDecoderRegistration::registerCodecs();
-        DcmRLEDecoderRegistration::registerCodecs();
         DcmDataDictionary &dictionary = dcmDataDict.wrlock();
         for (const auto &a : kAttributes)
             if (dictionary.findEntry(DcmTagKey(a.group, a.element), nullptr) == nullptr)
@@ -615,7 +613,7 @@ frame_bytes(cmir_dicom_pixels &p, uint32_t frame, std::vector<uint8_t> &out, cmi
     return CMIR_OK;
 }
 
-/* One frame through a codec of DCMTK; bits: 8 or 16 or 32, what the codec is to write. */
+/* One frame through a codec of DCMTK, which writes words of `bits`, 8 or 16. */
 cmir_status
 decode(cmir_dicom_pixels &p, uint32_t frame, const std::vector<uint8_t> &bytes, uint32_t bits,
        cmir_error *err)
@@ -653,7 +651,7 @@ frame_read(cmir_dicom_pixels &p, uint32_t frame, uint8_t *buffer, size_t nbytes,
 {
     const size_t n = (size_t)p.file.rows * p.file.cols;
     std::vector<uint8_t> bytes;
-    uint32_t precision = p.file.bits_allocated;
+    uint32_t precision = 0;
     cmir_status st;
 
     if (p.file.syntax == CMIR_DICOM_NATIVE) {
@@ -667,11 +665,12 @@ frame_read(cmir_dicom_pixels &p, uint32_t frame, uint8_t *buffer, size_t nbytes,
         return st;
     if (p.file.syntax == CMIR_DICOM_JPEG_2000)
         return cmir_jpeg2000_decode(&p.file, bytes.data(), bytes.size(), buffer, err);
-    if (p.file.syntax != CMIR_DICOM_RLE &&
-        (st = cmir_dicom_check_jpeg(&p.file, bytes.data(), bytes.size(), &precision, err)) !=
-            CMIR_OK)
+    if (p.file.syntax == CMIR_DICOM_RLE)
+        return cmir_dicom_unpack_rle(&p.file, bytes.data(), bytes.size(), buffer, err);
+    st = cmir_dicom_check_jpeg(&p.file, bytes.data(), bytes.size(), &precision, err);
+    if (st != CMIR_OK)
         return st;
-    const uint32_t bits = precision <= 8 ? 8 : precision <= 16 ? 16 : 32;
+    const uint32_t bits = precision <= 8 ? 8 : 16;
     /* An even length plus some, as DCMTK swaps and pads in words. */
     p.scratch.assign((n * (bits / 8) + 1) / 2 * 2 + 2, 0);
     if ((st = decode(p, frame, bytes, bits, err)) != CMIR_OK)

@@ -55,14 +55,13 @@ cmir_shown_path(const char *path)
     return slash != NULL ? slash + 1 : tail;
 }
 
-/* The folder that holds all files of a series. */
 char *
-cmir_dicom_folder(const cmir_dicom_series *series)
+cmir_dicom_place(const cmir_dicom_series *series)
 {
     char *folder = cmir_strdup(series->files[0].path);
     char *slash = folder == NULL ? NULL : strrchr(folder, '/');
 
-    if (slash == NULL)
+    if (slash == NULL || series->n_files == 1)
         return folder;
     slash[1] = '\0';
     for (size_t i = 1; i < series->n_files; i++) {

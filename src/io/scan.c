@@ -315,8 +315,8 @@ add_series(cmir_scan *scan, cmir_error *err)
         cmir_dicom_series *series = scan->series[i];
         const bool skip = series->n_slices < scan->min_slices;
         cmir_error reason = {0};
-        char *folder = cmir_dicom_folder(series);
-        if (folder == NULL)
+        char *place = cmir_dicom_place(series);
+        if (place == NULL)
             return out_of_memory(err);
         if (skip)
             (void)FAIL(&reason, CMIR_EUNSUPPORTED, "%s: %s (%llu slices, fewer than %u)",
@@ -324,10 +324,10 @@ add_series(cmir_scan *scan, cmir_error *err)
                        series->files[0].is_scout ? "a scout" : "no stack",
                        (unsigned long long)series->n_slices, scan->min_slices);
         const char *id = series->text.series_uid[0] != '\0' ? series->text.series_uid
-                                                            : strrchr(folder, '/') + 1;
-        const cmir_status st = add_item(scan, skip ? CMIR_SCAN_SKIPPED : CMIR_SCAN_VOLUME, folder,
+                                                            : strrchr(place, '/') + 1;
+        const cmir_status st = add_item(scan, skip ? CMIR_SCAN_SKIPPED : CMIR_SCAN_VOLUME, place,
                                         id, skip ? &reason : NULL, err);
-        free(folder);
+        free(place);
         if (st != CMIR_OK)
             return st;
         struct entry *e = &scan->entries[scan->n - 1];
