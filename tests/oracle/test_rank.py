@@ -136,16 +136,18 @@ def run(case, tmp_path):
     return got, matches
 
 
-def check_order(got, want, limit, scored):
-    """`got` are (candidate, score) of one score, `want` the whole ranking of the brute force."""
+def check_order(score, got, want, limit, scored):
+    """`got` are (candidate, value) of a score, `want` the whole ranking of the brute force."""
     reference = dict(want)
     expected = want[:limit]
     assert len(got) == len(expected)
     for (c, value), (wanted, wanted_value) in zip(got, expected):
         assert abs(value - reference[c]) <= 1e-5
         assert abs(value - wanted_value) <= 1e-5
-        # Another volume may stand here only where float64 itself cannot tell the two apart.
+        # Votes add up in the same order on both sides, so even ties must agree.  For the means
+        # another volume may stand here only where float64 itself cannot tell the two apart.
         if c != wanted:
+            assert score in (MAXSIM, SYMMETRIC, MEAN)
             assert abs(reference[c] - reference[wanted]) < 1e-13
             assert not np.array_equal(scored[c], scored[wanted])
 
@@ -159,7 +161,7 @@ def test_scores_order_and_argmax(seed, tmp_path):
     want, dots = brute_force(case.query, scored)
     got, matches = run(case, tmp_path)
     for score in range(6):
-        check_order(got[score], want[score], case.limit, scored)
+        check_order(score, got[score], want[score], case.limit, scored)
     for c, found in matches.items():
         arg = dots[c].argmax(axis=1)  # the first of equals
         assert np.array_equal(found[:, 0], case.query_slice)
@@ -237,7 +239,7 @@ def test_through_the_command(archive, score):
                                 "--limit", 10, "--exclude", "none", "--json"))
         query_spacing = show(path, name)["SliceSpacing"]
         got = [(names.index(m["VolumeId"]), m["Score"]) for m in found["Matches"]]
-        check_order(got, want[score], 10, scored)
+        check_order(score, got, want[score], 10, scored)
         for m in found["Matches"]:
             c = names.index(m["VolumeId"])
             pairs = np.array(m["SliceMatches"])
@@ -263,5 +265,5 @@ def test_part_of_the_query(archive):
         found = json.loads(cmir("search", path, query, "--slices", "1:4", "--exclude", "none",
                                 "--json"))
         got = [(names.index(m["VolumeId"]), m["Score"]) for m in found["Matches"]]
-        check_order(got, want[MAXSIM], 10, [rows[n] for n in names])
+        check_order(MAXSIM, got, want[MAXSIM], 10, [rows[n] for n in names])
         assert found["Matches"][0]["VolumeId"] == name
