@@ -22,8 +22,7 @@
 
 #define OLDEST_API 11  /* of ONNX Runtime 1.11; nothing newer is used */
 #define MAX_FIXED_BATCH 64
-#define BATCH 8
-#define BATCH_NBYTES ((uint64_t)64 << 20) /* of a batch's input, unless one slice is larger */
+#define BATCH 2 /* larger ones gain nothing on a CPU and leave workers idle at the end */
 
 struct onnx {
     cmir_card card;
@@ -424,12 +423,7 @@ cmir_onnx_init(cmir_encoder *encoder, const char *card_path, const char *onnxrun
         (st = check_input(o, err)) != CMIR_OK || (st = check_outputs(o, err)) != CMIR_OK)
         return st;
     card = &o->card;
-    const uint64_t nbytes = (uint64_t)card->n_channels * card->rows * card->cols * sizeof(float);
-    const uint64_t fit = BATCH_NBYTES / nbytes;
-    encoder->batch = o->fixed_batch ? (uint32_t)o->input.dims[0]
-                     : fit >= BATCH ? BATCH
-                     : fit == 0     ? 1
-                                    : (uint32_t)fit;
+    encoder->batch = o->fixed_batch ? (uint32_t)o->input.dims[0] : BATCH;
     encoder->info.dim = card->dim;
     if (!cmir_encoder_identify(encoder, card->name, card->version, card->licence, card->sha256,
                                card->json, card->path))
