@@ -291,6 +291,9 @@ test_refusals(void **state)
         {"PatientID = 1234567890123456", "15 digits", 12},
         {"Slices > 3; DROP TABLE volumes", "unexpected character", 10},
         {"Slices > 3 -- all", "no number", 11},
+        {"Gr\xC3\xB6\xC3\x9F"
+         "e = x",
+         "at column 9, before: x", 10},
         {"Slices & 3", "unexpected character", 7},
         {"Slices ! 3", "no operator", 7},
     };

@@ -39,6 +39,17 @@ struct parser {
 
 static cmir_status parse_any(struct parser *p);
 
+/* Characters before byte `at`, counted from 1. */
+static size_t
+column_of(const struct parser *p, size_t at)
+{
+    size_t column = 1;
+
+    for (size_t i = 0; i < at; i++)
+        column += ((unsigned char)p->text[i] & 0xC0) != 0x80;
+    return column;
+}
+
 static cmir_status
 refuse(struct parser *p, size_t at, const char *expected)
 {
@@ -47,14 +58,15 @@ refuse(struct parser *p, size_t at, const char *expected)
 
     while (n < sizeof found - 4 && p->text[at + n] != '\0')
         n++;
+    const bool all = p->text[at + n] == '\0';
     while (n > 0 && ((unsigned char)p->text[at + n] & 0xC0) == 0x80)
         n--;
     memcpy(found, p->text + at, n);
-    memcpy(found + n, p->text[at + n] == '\0' ? "" : "...", p->text[at + n] == '\0' ? 1 : 4);
-    if (n == 0)
+    memcpy(found + n, all ? "" : "...", all ? 1 : 4);
+    if (p->text[at] == '\0')
         return FAIL_AT(p->err, CMIR_EINVAL, at, "filter: %s at the end", expected);
     return FAIL_AT(p->err, CMIR_EINVAL, at, "filter: %s at column %zu, before: %s", expected,
-                   at + 1, found);
+                   column_of(p, at), found);
 }
 
 static bool
