@@ -127,22 +127,16 @@ create_archive(struct batch *b, cmir_error *err)
     return CMIR_OK;
 }
 
-/* The reason without the name in front. */
-static const char *
-without_name(const char *reason, const char *name)
-{
-    const size_t n = strlen(name);
-
-    return strncmp(reason, name, n) == 0 && strncmp(reason + n, ": ", 2) == 0 ? reason + n + 2
-                                                                              : reason;
-}
-
+/* The reason, without the path that stands beside it. */
 static void
 refuse(struct batch *b, json_t *list, const cmir_scan_item *item, const cmir_error *why)
 {
-    const char *reason = without_name(without_name(why->msg, item->path), item->volume_id);
+    const size_t n = strlen(item->path);
+    const char *reason = why->msg;
     json_t *o = cli_need(json_object());
 
+    if (strncmp(reason, item->path, n) == 0 && strncmp(reason + n, ": ", 2) == 0)
+        reason += n + 2;
     cli_json_set(o, "Path", cli_json_text(item->path));
     cli_json_set(o, "VolumeId", cli_json_text(item->volume_id));
     cli_json_set(o, "Reason", cli_json_text(reason));
