@@ -142,6 +142,26 @@ test_ready(void **state)
     }
 }
 
+/* One voxel of a slice below -200 in `n`: CT from 1 % on. */
+static void
+test_told_by_values(void **state)
+{
+    static int16_t data[3 * 300];
+
+    (void)state;
+    for (uint32_t cols = 50; cols <= 300; cols += 50) {
+        const uint32_t dims[3] = {cols, 1, 3};
+        struct fake fake;
+        for (uint32_t i = 0; i < 3 * cols; i++)
+            data[i] = i == cols + 3 ? -201 : (int16_t)(i % 90);
+        cmir_volume *volume = make(&fake, CMIR_VOXEL_I16, data, dims, "");
+        assert_int_equal(cmir_volume_load(volume, NULL, NULL, NULL), CMIR_OK);
+        assert_int_equal(volume->info.has_hu, cols <= 100);
+        assert_string_equal(volume->info.modality, cols <= 100 ? "CT" : "");
+        cmir_volume_close(volume);
+    }
+}
+
 static void
 expect_failure(cmir_volume *volume, cmir_status want, const char *words)
 {
@@ -442,6 +462,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_told_by_values),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_values_in_every_plane),
         cmocka_unit_test(test_uneven_slices),

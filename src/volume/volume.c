@@ -16,7 +16,10 @@
 #include "volume/volume_internal.h"
 
 #define MAX_WARNINGS 1000u
-#define AIR_BELOW (-200.0f) /* only CT has values below; fat in HU has about -100 */
+/* A slice of which 1 % lies below -200 is CT: air in HU (fat has about -100).  MR that was
+ * resampled undershoots that low at a few voxels only. */
+#define AIR_BELOW (-200.0f)
+#define AIR_PERCENT 1u
 
 static const size_t string_offsets[] = {
     offsetof(cmir_volume_info, volume_id),    offsetof(cmir_volume_info, path),
@@ -142,9 +145,9 @@ publish(cmir_volume *volume, uint32_t n_ready)
         volume->ready(volume->ready_ctx, n_ready);
 }
 
-/* Looks at one row of values for what is not known yet: are they HU, does anything vary? */
+/* Looks at one row of values for what is not known yet: does anything vary, how much is air? */
 static void
-look_at_row(cmir_volume *volume)
+look_at_row(cmir_volume *volume, uint64_t *n_air)
 {
     const uint32_t n = volume->info.dims[0];
     const float *row = volume->row;
@@ -157,10 +160,7 @@ look_at_row(cmir_volume *volume)
             volume->first = row[i];
         }
         volume->varies = row[i] != volume->first || volume->varies;
-        if (row[i] < AIR_BELOW && !volume->hu_known) {
-            volume->hu_known = volume->info.has_hu = true;
-            (void)cmir_volume_set(&volume->info.modality, "CT");
-        }
+        *n_air += row[i] < AIR_BELOW;
     }
 }
 
@@ -170,11 +170,17 @@ cmir_volume_slices_done(cmir_volume *volume, uint32_t n_done)
     const uint32_t *dims = volume->info.dims;
 
     for (; volume->n_done < n_done; volume->n_done++) {
+        uint64_t n_air = 0;
+
         for (uint32_t j = 0; j < dims[1] && !(volume->varies && volume->hu_known); j++) {
             const size_t first = ((size_t)volume->n_done * dims[1] + j) * dims[0];
             const cmir_voxel_run run = {first, 1, volume->n_done, 0};
             cmir_voxel_values(volume, &run, dims[0], NAN, volume->row);
-            look_at_row(volume);
+            look_at_row(volume, &n_air);
+            if (!volume->hu_known && 100 * n_air >= (uint64_t)AIR_PERCENT * dims[0] * dims[1]) {
+                volume->hu_known = volume->info.has_hu = true;
+                (void)cmir_volume_set(&volume->info.modality, "CT");
+            }
         }
     }
     if (volume->info.has_hu)
