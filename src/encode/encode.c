@@ -13,13 +13,9 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "encode/air.h"
 #include "encode/encoder_internal.h"
 #include "volume/volume_internal.h"
-
-/* An air slice: fewer than 0.5 % of its pixels are denser than this. */
-#define AIR_HU (-500.0f)
-#define AIR_UNIT 0.1f /* where there is no HU: of the robust range */
-#define AIR_PERMILLE 5
 
 #define BATCH_NBYTES ((uint64_t)64 << 20) /* of pixels a worker holds, unless one slice is larger */
 
@@ -31,6 +27,7 @@ struct job {
     cmir_progress_fn progress;
     void *progress_ctx;
     cmir_embeddings *out;
+    cmir_resizer blocks; /* for air.c */
     uint32_t batch;
     bool must_load;
 
@@ -48,6 +45,7 @@ struct job {
 struct bench {
     float *pixels;
     cmir_picture *pictures;
+    float *air; /* cmir_air_scratch() */
 };
 
 static void
@@ -135,23 +133,15 @@ report(struct job *job, uint32_t n, cmir_error *err)
     return CMIR_OK;
 }
 
-static bool
-is_air(const cmir_picture *picture, size_t n_pixels)
-{
-    const float limit = picture->has_hu ? AIR_HU : AIR_UNIT;
-    size_t dense = 0;
-
-    for (size_t i = 0; i < n_pixels; i++)
-        dense += picture->pixels[i] > limit;
-    return dense * 1000 < n_pixels * AIR_PERMILLE;
-}
-
-/* One slice's pixels into `picture`, its marks into the result. */
+/* One slice to a place on the bench, its marks into the result. */
 static cmir_status
-take_slice(struct job *job, uint32_t slice, float *pixels, cmir_picture *picture, cmir_error *err)
+take_slice(struct job *job, const struct bench *bench, uint32_t slice, uint32_t place,
+           cmir_error *err)
 {
     const cmir_stack *stack = &job->stack;
     const size_t n_pixels = (size_t)stack->rows * stack->cols;
+    float *pixels = bench->pixels + place * n_pixels;
+    cmir_picture *picture = &bench->pictures[place];
     const cmir_status st = cmir_volume_slice(job->volume, job->plane, slice, pixels, err);
 
     if (st != CMIR_OK)
@@ -163,7 +153,8 @@ take_slice(struct job *job, uint32_t slice, float *pixels, cmir_picture *picture
     *picture = (cmir_picture){
         pixels,     stack->rows, stack->cols, stack->row_spacing_mm, stack->col_spacing_mm,
         job->has_hu};
-    job->out->marks[slice] = is_air(picture, n_pixels) ? CMIR_SLICE_AIR : 0;
+    if (cmir_air_is(&job->blocks, picture, bench->air))
+        job->out->marks[slice] = CMIR_SLICE_AIR;
     return CMIR_OK;
 }
 
@@ -198,15 +189,13 @@ static cmir_status
 encode_batch(struct job *job, const struct bench *bench, uint32_t first, uint32_t n,
              cmir_error *err)
 {
-    const size_t n_pixels = (size_t)job->stack.rows * job->stack.cols, dim = job->out->dim;
+    const size_t dim = job->out->dim;
     float *rows = job->out->rows + first * dim;
     cmir_status st;
 
-    for (uint32_t i = 0; i < n; i++) {
-        st = take_slice(job, first + i, bench->pixels + i * n_pixels, &bench->pictures[i], err);
-        if (st != CMIR_OK)
+    for (uint32_t i = 0; i < n; i++)
+        if ((st = take_slice(job, bench, first + i, i, err)) != CMIR_OK)
             return st;
-    }
     st = job->encoder->class_->encode(job->encoder, bench->pictures, n, rows, err);
     for (uint32_t i = 0; st == CMIR_OK && i < n; i++)
         st = normalise(job, first + i, &bench->pictures[i], rows + i * dim, err);
@@ -218,11 +207,12 @@ work(struct job *job, cmir_error *err)
 {
     const size_t n_pixels = (size_t)job->stack.rows * job->stack.cols;
     const struct bench bench = {cmir_alloc(job->batch * n_pixels, sizeof(float)),
-                                cmir_alloc(job->batch, sizeof(cmir_picture))};
+                                cmir_alloc(job->batch, sizeof(cmir_picture)),
+                                cmir_alloc(cmir_air_scratch(&job->blocks), sizeof(float))};
     cmir_status st = CMIR_OK;
     uint32_t first, n;
 
-    if (bench.pixels == NULL || bench.pictures == NULL)
+    if (bench.pixels == NULL || bench.pictures == NULL || bench.air == NULL)
         st = FAIL(err, CMIR_ENOMEM, "%s: no memory to encode slices of %u x %u pixels",
                   cmir_volume_get_info(job->volume)->path, job->stack.rows, job->stack.cols);
     while (st == CMIR_OK && take_batch(job, &first, &n)) {
@@ -232,6 +222,7 @@ work(struct job *job, cmir_error *err)
     }
     free(bench.pixels);
     free(bench.pictures);
+    free(bench.air);
     return st;
 }
 
@@ -272,9 +263,9 @@ start_job(struct job *job, cmir_error *err)
     const cmir_encoder *encoder = job->encoder;
     const cmir_volume_info *info = cmir_volume_get_info(job->volume);
     cmir_embeddings *out = job->out;
-    const cmir_status st = cmir_volume_stack(job->volume, job->plane, &job->stack, err);
+    cmir_status st = cmir_volume_stack(job->volume, job->plane, &job->stack, err);
 
-    if (st != CMIR_OK)
+    if (st != CMIR_OK || (st = cmir_air_init(&job->blocks, &job->stack, err)) != CMIR_OK)
         return st;
     out->n_slices = job->stack.n_slices;
     out->dim = encoder->info.dim;
@@ -313,6 +304,7 @@ cmir_encode(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
         if (st != CMIR_OK && err != NULL && err->code == CMIR_OK)
             *err = job.error;
     }
+    cmir_resizer_free(&job.blocks);
     pthread_cond_destroy(&job.changed);
     pthread_mutex_destroy(&job.lock);
     if (st == CMIR_OK)

@@ -216,10 +216,36 @@ def test_cancel_and_broken_file_stop(tmp_path):
         encoder.encode(unloaded(str(cut)))
 
 
-def test_air_slices_are_marked(ct, tmp_path):
+# ---- air
+
+def is_air(s, has_hu, row_mm, col_mm):
+    """docs/decisions/air-slices.md: fewer than 0.5 % of the whole blocks of 10 mm are dense."""
+    by, bx = (int(np.clip(np.floor(10 / mm + 0.5), 1, n)) for mm, n in zip((row_mm, col_mm), s.shape))
+    h, w = s.shape[0] // by, s.shape[1] // bx
+    means = np.clip(s, -1024, 1500)[:h * by, :w * bx].reshape(h, by, w, bx).mean((1, 3))
+    return (means > (-200 if has_hu else 0.1)).mean() < 0.005
+
+
+@pytest.mark.parametrize('spacing', [(0.7, 0.7), (0.9, 2.5), (7.0, 12.0)])
+def test_air_slices_are_marked(tmp_path, spacing):
+    rng = np.random.default_rng(SEED)
+    kji = rng.normal(-1000, 8, (40, 160, 200))
+    for k in range(40):                                # from nothing over a table and a finger to a body
+        kji[k, 120:120 + k // 4, 10:190] = -150
+        kji[k, 40:40 + 2 * k, 50:50 + 3 * k] = 30
+    kji = kji.clip(-3024, 3000).round().astype(np.int16)
     encoder = encoder_ffi.Encoder('builtin')
-    _, marks = encoder.encode(ct[0])
-    assert [k for k in range(19) if marks[k]] == [0, 1, 18]
+    for modality in ('CT', 'MR'):
+        values = kji if modality == 'CT' else kji + 1024
+        _, marks = encoder.encode(cmir_ffi.read(write(tmp_path / 'v.nii', values, (*spacing, 2)), modality=modality))
+        low, high = np.percentile(values, [0.5, 99.5])
+        seen = values if modality == 'CT' else np.clip((values - low) / (high - low), 0, 1)
+        want = [is_air(s.astype(float), modality == 'CT', *spacing[::-1]) for s in seen]
+        assert 0 < sum(want) < 40 and list(marks) == want
+
+
+def test_if_all_is_air_nothing_is_marked(tmp_path):
+    encoder = encoder_ffi.Encoder('builtin')
     noise = np.random.default_rng(SEED).normal(-1000, 20, (6, 40, 40)).round().astype(np.int16)
     rows, marks = encoder.encode(cmir_ffi.read(write(tmp_path / 'air.nii', noise)))
     assert not marks.any() and np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
