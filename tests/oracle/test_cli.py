@@ -3,8 +3,10 @@
 matter), batches with bad files, hostile names; search against numpy over exported embeddings; DICOM against NIfTI."""
 import json
 import os
+import pty
 import re
 import resource
+import select
 import shutil
 import signal
 import stat
@@ -475,6 +477,23 @@ def test_interrupted_add_keeps_what_it_reported(tmp_path):
     assert 3 <= len(reported) < 60
     assert {v['VolumeId'] for v in ok_json('list', tmp_path / 'a')['Volumes']} == reported
     assert 'sound' in ok('verify', tmp_path / 'a')
+
+
+def test_progress_on_a_terminal_only(scans, tmp_path):
+    ours, theirs = pty.openpty()
+    done = subprocess.Popen([CMIR, 'add', tmp_path / 'a', scans], stdout=subprocess.PIPE, stderr=theirs, text=True)
+    out = done.communicate(timeout=60)[0]
+    os.close(theirs)
+    shown = b''
+    while select.select([ours], [], [], 0.2)[0]:
+        try:
+            shown += os.read(ours, 65536)
+        except OSError:  # the end, as Linux tells it
+            break
+    os.close(ours)
+    assert done.returncode == 0 and out.count('added scan_') == 9 and '\r' not in out
+    assert re.search(r'\d of 9 volumes, \d+ slices/s, \d+:\d\d left', shown.decode())
+    assert run('add', tmp_path / 'b', scans).stderr == ''
 
 
 def limited(nbytes):
