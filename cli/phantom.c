@@ -67,8 +67,8 @@ draw_slice(const phantom_body *body, const struct scan *s, uint32_t k, int16_t *
         for (int col = 0; col < SIDE; col++) {
             const double x = s->x0 + (col - (SIDE - 1) / 2.0) * s->pixel_mm;
             const double y = s->y0 + (row - (SIDE - 1) / 2.0) * s->pixel_mm;
-            double hu = phantom_body_hu(body, c * x - d * y, d * x + c * y, z, s->pixel_mm,
-                                        &in_lesion);
+            double hu =
+                phantom_body_hu(body, c * x - d * y, d * x + c * y, z, s->pixel_mm, &in_lesion);
             hu = (hu + 1000) * s->gain - 1000 + s->noise_hu * phantom_normal(&noise);
             voxels[row * SIDE + col] = (int16_t)lrint(hu < -1024 ? -1024 : hu);
             if (mask != NULL)
@@ -84,9 +84,8 @@ write_scan(const char *dir, const char *sub, const char *mask_sub, const char *n
 {
     const size_t per_slice = (size_t)SIDE * SIDE;
     const double half = (SIDE - 1) / 2.0 * s->pixel_mm;
-    const double affine[3][4] = {{s->pixel_mm, 0, 0, s->x0 - half},
-                                 {0, s->pixel_mm, 0, s->y0 - half},
-                                 {0, 0, s->dz, s->z0}};
+    const double affine[3][4] = {
+        {s->pixel_mm, 0, 0, s->x0 - half}, {0, s->pixel_mm, 0, s->y0 - half}, {0, 0, s->dz, s->z0}};
     const uint32_t dims[3] = {SIDE, SIDE, s->n_slices};
     int16_t *voxels = calloc(2 * per_slice * s->n_slices, sizeof *voxels);
     char path[4096];
@@ -247,7 +246,8 @@ phantom_write(const char *dir, uint32_t n, uint64_t seed, cmir_progress_fn progr
     if (st == CMIR_OK)
         st = open_csv(dir, "labels.csv",
                       "name,organ,max_tumor_size,number_tumors,lesion_group,cancer_flag,"
-                      "BodyPartExamined,PatientID\n", &labels, err);
+                      "BodyPartExamined,PatientID\n",
+                      &labels, err);
     if (st == CMIR_OK)
         st = open_csv(dir, "truth.csv", "query,source,first_slice,last_slice\n", &truth, err);
     if (st == CMIR_OK)

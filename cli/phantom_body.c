@@ -42,8 +42,8 @@ static void
 outline(double z, double *half_width, double *half_depth)
 {
     static const double table[][3] = {
-        {-50, 160, 100}, {40, 172, 108}, {110, 176, 114}, {200, 150, 104},  {300, 154, 110},
-        {420, 164, 116}, {510, 178, 108}, {570, 200, 92}, {615, 105, 70},   {660, 62, 62},
+        {-50, 160, 100}, {40, 172, 108},  {110, 176, 114}, {200, 150, 104}, {300, 154, 110},
+        {420, 164, 116}, {510, 178, 108}, {570, 200, 92},  {615, 105, 70},  {660, 62, 62},
     };
     const int n = (int)(sizeof table / sizeof table[0]);
     int i = 0;
@@ -62,8 +62,11 @@ ball(phantom_rng *rng, double x, double y, double z, double rx, double ry, doubl
 {
     const double s = phantom_uniform(rng, 0.88, 1.12);
 
-    return (phantom_ball){x + 6 * phantom_normal(rng), y + 4 * phantom_normal(rng),
-                          z + 8 * phantom_normal(rng), rx * s, ry * s,
+    return (phantom_ball){x + 6 * phantom_normal(rng),
+                          y + 4 * phantom_normal(rng),
+                          z + 8 * phantom_normal(rng),
+                          rx * s,
+                          ry * s,
                           rz * phantom_uniform(rng, 0.9, 1.1)};
 }
 
@@ -77,8 +80,12 @@ place_lesion(phantom_rng *rng, phantom_organ organ, double diameter_mm, phantom_
     const double far = phantom_uniform(rng, 0.15, 0.5);
 
     b->lesion_organ = organ;
-    b->lesion = (phantom_ball){host->x + far * cos(a) * host->rx, host->y + far * sin(a) * host->ry,
-                               host->z + phantom_uniform(rng, -0.3, 0.3) * host->rz, r, r, r};
+    b->lesion = (phantom_ball){host->x + far * cos(a) * host->rx,
+                               host->y + far * sin(a) * host->ry,
+                               host->z + phantom_uniform(rng, -0.3, 0.3) * host->rz,
+                               r,
+                               r,
+                               r};
     b->lesion_hu = organ == PHANTOM_LUNG    ? 45
                    : organ == PHANTOM_LIVER ? b->liver_hu - phantom_uniform(rng, 45, 65)
                                             : 55 + 35 * b->enhancement;
@@ -111,8 +118,11 @@ phantom_body_make(uint64_t seed, phantom_organ lesion_organ, double lesion_diame
     b.bladder = ball(&rng, 0, -32, 58, 38, 32, 34);
     for (int i = 0; i < PHANTOM_LOOPS; i++) {
         const double r = phantom_uniform(&rng, 9, 19), kind = phantom_uniform(&rng, 0, 1);
-        b.loop[i] = (phantom_ball){phantom_uniform(&rng, -112, 112), phantom_uniform(&rng, -72, 18),
-                                   phantom_uniform(&rng, 70, 262), r, r * 0.9,
+        b.loop[i] = (phantom_ball){phantom_uniform(&rng, -112, 112),
+                                   phantom_uniform(&rng, -72, 18),
+                                   phantom_uniform(&rng, 70, 262),
+                                   r,
+                                   r * 0.9,
                                    r * phantom_uniform(&rng, 0.8, 2.2)};
         b.loop_hu[i] = kind < 0.25 ? -880 : kind < 0.85 ? 25 : 40 + 220 * b.enhancement;
     }
@@ -126,7 +136,8 @@ static double
 inside(const phantom_ball *e, double x, double y, double z)
 {
     const double dx = (x - e->x) / e->rx, dy = (y - e->y) / e->ry, dz = (z - e->z) / e->rz;
-    const double least = e->rx < e->ry ? (e->rx < e->rz ? e->rx : e->rz) : (e->ry < e->rz ? e->ry : e->rz);
+    const double least =
+        e->rx < e->ry ? (e->rx < e->rz ? e->rx : e->rz) : (e->ry < e->rz ? e->ry : e->rz);
 
     return (1 - sqrt(dx * dx + dy * dy + dz * dz)) * least;
 }
@@ -221,13 +232,15 @@ paint_abdomen(const phantom_body *b, double *value, double x, double y, double z
     paint(value, y < b->stomach.y - 8 ? -900 : 15, inside(&b->stomach, x, y, z) - 5, blur);
     paint(value, b->liver_hu, inside(&b->liver, x, y, z), blur);
     paint(value, b->liver_hu + 45 * b->enhancement,
-          fmin(inside(&b->liver, x, y, z), 5 - fabs(y - b->liver.y - 0.25 * (x - b->liver.x) - 12 * sin(z * 0.05))) - 1,
+          fmin(inside(&b->liver, x, y, z),
+               5 - fabs(y - b->liver.y - 0.25 * (x - b->liver.x) - 12 * sin(z * 0.05))) -
+              1,
           blur);
     paint(value, 50 + 70 * b->enhancement, inside(&b->spleen, x, y, z), blur);
     for (int side = 0; side < 2; side++) {
         const phantom_ball *k = &b->kidney[side];
-        const phantom_ball sinus = {k->x * 0.86, k->y - 2, k->z, k->rx * 0.5, k->ry * 0.45,
-                                    k->rz * 0.55};
+        const phantom_ball sinus = {k->x * 0.86, k->y - 2,     k->z,
+                                    k->rx * 0.5, k->ry * 0.45, k->rz * 0.55};
         paint(value, 35 + 140 * b->enhancement, inside(k, x, y, z), blur);
         paint(value, -70, inside(&sinus, x, y, z), blur);
     }
@@ -266,8 +279,9 @@ phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur
     z /= b->height;
     *in_lesion = false;
     outline(z, &half_width, &half_depth);
-    const double rim = (1 - pow(pow(fabs(x) / half_width, 2.3) + pow(fabs(y) / half_depth, 2.3),
-                                1 / 2.3)) * half_depth;
+    const double rim =
+        (1 - pow(pow(fabs(x) / half_width, 2.3) + pow(fabs(y) / half_depth, 2.3), 1 / 2.3)) *
+        half_depth;
     if (rim < -blur)
         return value;
     const double bend = wave(b, x, y, z);

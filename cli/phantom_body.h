@@ -15,7 +15,10 @@ double phantom_uniform(phantom_rng *rng, double low, double high);
 double phantom_normal(phantom_rng *rng); /* mean 0, variance 1; bounded */
 
 typedef enum phantom_organ {
-    PHANTOM_NO_LESION, PHANTOM_LIVER, PHANTOM_LUNG, PHANTOM_KIDNEY
+    PHANTOM_NO_LESION,
+    PHANTOM_LIVER,
+    PHANTOM_LUNG,
+    PHANTOM_KIDNEY
 } phantom_organ;
 
 #define PHANTOM_LOOPS 64 /* bowel loops */
