@@ -49,21 +49,29 @@ no_memory(const char *path, cmir_error *err)
     return FAIL(err, CMIR_ENOMEM, "%s: no memory for the encoder card", path);
 }
 
-/* `allowed`: names separated by spaces. */
+/* Index of `word` among `words`, which are separated by spaces; -1 if it is none of them. */
+static int
+find_word(const char *words, const char *word)
+{
+    const size_t n = strlen(word);
+
+    for (int i = 0; *words != '\0'; i++) {
+        const size_t n_here = strcspn(words, " ");
+        if (n_here == n && memcmp(words, word, n) == 0)
+            return i;
+        words += n_here + (words[n_here] == ' ');
+    }
+    return -1;
+}
+
 static cmir_status
 check_keys(const struct object *o, const char *allowed)
 {
     void *at = json_object_iter((json_t *)(uintptr_t)o->json);
 
     for (; at != NULL; at = json_object_iter_next((json_t *)(uintptr_t)o->json, at)) {
-        const char *key = json_object_iter_key(at), *found = allowed;
-        const size_t n = strlen(key);
-        while ((found = strstr(found, key)) != NULL) {
-            if ((found == allowed || found[-1] == ' ') && (found[n] == ' ' || found[n] == '\0'))
-                break;
-            found++;
-        }
-        if (found == NULL || n == 0)
+        const char *key = json_object_iter_key(at);
+        if (find_word(allowed, key) < 0)
             return REFUSE(o, key, "no such field; there are %s", allowed);
     }
     return CMIR_OK;
@@ -92,20 +100,12 @@ static cmir_status
 get_choice(const struct object *o, const char *field, const char *choices, int *out)
 {
     const json_t *value = json_object_get(o->json, field);
-    const char *text = json_string_value(value), *at = choices;
+    const char *text = json_string_value(value);
 
-    *out = 0;
-    if (value == NULL)
-        return CMIR_OK;
-    for (int i = 0; text != NULL && *at != '\0'; i++) {
-        const size_t n = strcspn(at, " ");
-        if (strlen(text) == n && strncmp(text, at, n) == 0) {
-            *out = i;
-            return CMIR_OK;
-        }
-        at += at[n] == ' ' ? n + 1 : n;
-    }
-    return REFUSE(o, field, "not right; one of these is wanted: %s", choices);
+    *out = value == NULL ? 0 : text == NULL ? -1 : find_word(choices, text);
+    if (*out < 0)
+        return REFUSE(o, field, "not right; one of these is wanted: %s", choices);
+    return CMIR_OK;
 }
 
 static cmir_status
@@ -343,31 +343,45 @@ read_fields(cmir_card *card, const struct object *top)
 }
 
 cmir_status
-cmir_card_read(cmir_card *card, const char *path, cmir_error *err)
+cmir_card_parse(cmir_card *card, const char *path, const char *text, size_t nbytes, cmir_error *err)
 {
     json_error_t why;
-    char *text;
-    size_t nbytes;
+    json_t *json = json_loadb(text, nbytes, JSON_REJECT_DUPLICATES, &why);
+    const struct object top = {path, "", json, err};
+    cmir_status st;
 
     *card = (cmir_card){0};
-    const cmir_status st = cmir_file_read(path, MAX_CARD_NBYTES, &text, &nbytes, err);
-    if (st != CMIR_OK)
-        return st;
-    json_t *json = json_loadb(text, nbytes, JSON_REJECT_DUPLICATES, &why);
-    free(text);
     if (json == NULL)
         return FAIL_AT(err, CMIR_ECORRUPT, (uint64_t)why.position,
                        "%s: encoder card: line %d: not JSON: %s", path, why.line, why.text);
-    const struct object top = {path, "", json, err};
-    cmir_status read = CMIR_OK;
-    card->path = realpath(path, NULL);
+    card->path = cmir_strdup(path);
     card->json = json_dumps(json, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
     if (card->path == NULL || card->json == NULL)
-        read = no_memory(path, err);
+        st = no_memory(path, err);
     else
-        read = read_fields(card, &top);
+        st = read_fields(card, &top);
     json_decref(json);
-    return read;
+    return st;
+}
+
+cmir_status
+cmir_card_read(cmir_card *card, const char *path, cmir_error *err)
+{
+    char *text;
+    size_t nbytes;
+    cmir_status st = cmir_file_read(path, MAX_CARD_NBYTES, &text, &nbytes, err);
+
+    *card = (cmir_card){0};
+    if (st != CMIR_OK)
+        return st;
+    char *absolute = realpath(path, NULL);
+    if (absolute == NULL)
+        st = FAIL(err, CMIR_EIO, "%s: encoder card: cannot tell its folder", path);
+    else
+        st = cmir_card_parse(card, absolute, text, nbytes, err);
+    free(absolute);
+    free(text);
+    return st;
 }
 
 void

@@ -43,8 +43,12 @@ typedef struct cmir_card {
     uint32_t patch_rows, patch_cols; /* 0 if the card does not say */
 } cmir_card;
 
-/* Reads the card at `path`.  The weights are not looked at.  Free with cmir_card_free(), after a
- * failure too. */
+/* A card's text; `path`, absolute, is where it lies.  The weights are not looked at.  Free with
+ * cmir_card_free(), after a failure too. */
+cmir_status cmir_card_parse(cmir_card *card, const char *path, const char *text, size_t nbytes,
+                            cmir_error *err);
+
+/* The same of a file. */
 cmir_status cmir_card_read(cmir_card *card, const char *path, cmir_error *err);
 void cmir_card_free(cmir_card *card);
 
