@@ -49,7 +49,7 @@ namespace {
 
 const Uint32 kMaxReadLength = 4096;      /* longer values stay in the file until asked for */
 const Uint32 kMaxTextLength = 16384;     /* longer ones are never asked for */
-const unsigned kMaxReads = 4u << 20;     /* of DCMTK, while it parses one file */
+const unsigned kMaxReads = 1u << 20;     /* of DCMTK, while it parses one file */
 const size_t kMaxStack = (size_t)192 << 10; /* bytes of stack for nested sequences */
 
 /* Bytes of a file for DCMTK, until it asks too often or from too deep a recursion. */

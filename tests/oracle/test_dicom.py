@@ -6,12 +6,10 @@ and the hostile files come from the shared data."""
 import glob
 import os
 import random
-import resource
 import shutil
 import struct
 import subprocess
 import tarfile
-import time
 import warnings
 import zlib
 
@@ -538,27 +536,21 @@ def test_too_large_a_slice_is_refused(tmp_path):
 MAX_SECONDS, MAX_MIB = 2, 512
 
 
-def probe(*arguments):
-    """Runs test_dicom on a file; its output.  Fails where it crashes, is slow or needs much memory."""
-    start = time.monotonic()
-    with subprocess.Popen([PROBE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        out, err = child.stdout.read(), child.stderr.read()
+def check_outcome(path, frame=None):
+    """What becomes of one file in a process of its own, whose time and memory are bounded."""
+    with subprocess.Popen([PROBE, '--probe', path] + ([frame] if frame else []), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as child:
+        out, err = child.stdout.read().decode(errors='replace'), child.stderr.read().decode(errors='replace')
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0 and err == b'', err.decode(errors='replace')[-3000:]
-    assert time.monotonic() - start < MAX_SECONDS and usage.ru_maxrss / 1024 < MAX_MIB, arguments
-    return out.decode(errors='replace')
-
-
-def check_outcome(path):
-    outcome = probe('--volume', path)
-    assert outcome, path
-    for line in outcome.splitlines():
+    assert child.returncode == 0 and err == '' and out, f'{path}: {err[-3000:]}'
+    assert usage.ru_utime + usage.ru_stime < MAX_SECONDS and usage.ru_maxrss / 1024 < MAX_MIB, (path, usage)
+    for line in out.splitlines():
         word = line.split()[0]
         assert word in ('volume', 'refused', 'skipped'), line
         if word != 'volume':
             assert os.path.basename(path)[-70:] in line and len(line.split(': ', 1)[-1]) > 8, line
-    return outcome
+    return out
 
 
 def hostile_files(folder):
@@ -577,9 +569,10 @@ def test_hostile_sets(tmp_path):
     files, compared = hostile_files(tmp_path / 'sets'), 0
     assert len(files) > 500
     for path in files:
-        check_outcome(path)
         raw = tmp_path / 'frame'
-        if not probe('--frame', path, 0, raw).startswith('frame'):
+        raw.unlink(missing_ok=True)
+        check_outcome(path, raw)
+        if not raw.exists():
             continue
         try:
             d = pydicom.dcmread(path, force=True)
@@ -636,7 +629,7 @@ def test_deflate_bomb(tmp_path):
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     start = 144 + struct.unpack('<I', data[140:144])[0]
     bomb = data[:start] + packer.compress(element(0x0009, 0x1001, b'OB', length=0xFFFFFFF0))
-    bomb += b''.join(packer.compress(bytes(1 << 20)) for _ in range(1000)) + packer.flush()
+    bomb += b''.join(packer.compress(bytes(1 << 20)) for _ in range(300)) + packer.flush()
     (tmp_path / 'b.dcm').write_bytes(bomb)
     assert len(bomb) < 2 << 20 and 'larger than' in check_outcome(tmp_path / 'b.dcm')
 
