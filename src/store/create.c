@@ -176,6 +176,7 @@ sync_parent(const char *dir, cmir_error *err)
 static cmir_status
 make_files(const char *dir, const cmir_binding *binding, cmir_error *err)
 {
+    bool renamed = false;
     cmir_status st;
     char *segments = cmir_asprintf("%s/segments", dir),
          *fresh = cmir_asprintf("%s/catalog.new", dir),
@@ -197,10 +198,13 @@ make_files(const char *dir, const cmir_binding *binding, cmir_error *err)
         st = FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
         goto done;
     }
+    renamed = true;
     if ((st = cmir_dir_sync(dir, err)) == CMIR_OK)
         st = sync_parent(dir, err);
 done:
     if (st != CMIR_OK) {
+        if (renamed)
+            unlink(path);
         remove_left_over(dir);
         if (segments != NULL)
             rmdir(segments);

@@ -137,7 +137,8 @@ configure(cmir_db *db, cmir_db_mode mode, cmir_error *err)
                                      SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, NULL,
                                      number_function, NULL, NULL);
     if (rc == SQLITE_OK)
-        rc = sqlite3_exec(db->sqlite, "PRAGMA cell_size_check = ON", NULL, NULL, NULL);
+        rc = sqlite3_exec(db->sqlite, "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY",
+                          NULL, NULL, NULL);
     if (rc == SQLITE_OK && mode >= CMIR_DB_WRITE)
         rc = sqlite3_exec(db->sqlite,
                           "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"

@@ -21,13 +21,19 @@ struct verify {
     void *ctx;
     uint64_t n_problems;
     cmir_error *err;
+    cmir_status st;   /* why it could not go on */
     uint32_t segment; /* of the volume before, in order of place */
     uint64_t end;     /* where it ended */
 };
 
+/* Running out of memory is no fault of the archive: it ends the verification. */
 static void
 tell(struct verify *v, const cmir_error *fault)
 {
+    if (fault->code == CMIR_ENOMEM) {
+        v->st = FAIL(v->err, CMIR_ENOMEM, "%s", fault->msg);
+        return;
+    }
     v->n_problems++;
     if (v->problem != NULL)
         v->problem(v->ctx, fault->msg);
@@ -126,7 +132,7 @@ is_named(struct verify *v, uint32_t number, uint32_t last)
     return row;
 }
 
-static cmir_status
+static void
 check_files(struct verify *v, uint32_t last)
 {
     struct dirent *entry;
@@ -135,22 +141,23 @@ check_files(struct verify *v, uint32_t last)
     DIR *d = path == NULL ? NULL : opendir(path);
 
     if (d == NULL) {
+        v->st = FAIL(v->err, CMIR_EIO, "%s/segments: %s", v->store->dir, strerror(errno));
         free(path);
-        return FAIL(v->err, CMIR_EIO, "%s/segments: %s", v->store->dir, strerror(errno));
+        return;
     }
-    while ((entry = readdir(d)) != NULL) {
+    while (v->st == CMIR_OK && (entry = readdir(d)) != NULL) {
         const unsigned long number = strtoul(entry->d_name, NULL, 10);
 
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         (void)snprintf(expected, sizeof expected, "%08lu.seg", number);
-        if (strcmp(entry->d_name, expected) != 0 || number < 1 || number > CMIR_MAX_SEGMENT ||
-            !is_named(v, (uint32_t)number, last))
+        const bool named = strcmp(entry->d_name, expected) == 0 && number >= 1 &&
+                           number <= CMIR_MAX_SEGMENT && is_named(v, (uint32_t)number, last);
+        if (!named && v->st == CMIR_OK)
             REPORT(v, "%s/%s: no part of the archive", path, entry->d_name);
     }
     closedir(d);
     free(path);
-    return CMIR_OK;
 }
 
 static cmir_status
@@ -220,7 +227,7 @@ check_volumes(struct verify *v)
                       "FROM volumes AS v LEFT JOIN segments AS s ON s.number = v.segment "
                       "ORDER BY v.segment, v.offset");
 
-    while (q != NULL && next_row(v, q))
+    while (q != NULL && v->st == CMIR_OK && next_row(v, q))
         check_volume(v, q);
     cmir_stmt_close(q);
 }
@@ -230,19 +237,20 @@ cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sent
                   uint64_t *n_problems, cmir_error *err)
 {
     struct verify v = {.store = store, .problem = problem, .ctx = ctx, .err = err};
-    uint32_t last;
-    cmir_status st = cmir_catalog_open(store->catalog_path, store->read_mode, &v.db, err);
+    uint32_t last = 0;
 
-    *n_problems = 0;
-    if (st != CMIR_OK)
-        return st;
-    if ((st = cmir_db_begin(v.db, false, err)) == CMIR_OK) {
+    v.st = cmir_catalog_open(store->catalog_path, store->read_mode, &v.db, err);
+    if (v.st == CMIR_OK)
+        v.st = cmir_db_begin(v.db, false, err);
+    if (v.st == CMIR_OK)
         check_database(&v);
+    if (v.st == CMIR_OK)
         check_segments(&v, &last);
+    if (v.st == CMIR_OK)
         check_volumes(&v);
-        st = check_files(&v, last);
-    }
+    if (v.st == CMIR_OK)
+        check_files(&v, last);
     cmir_db_close(v.db);
     *n_problems = v.n_problems;
-    return st;
+    return v.st;
 }
