@@ -42,8 +42,8 @@ write_file(const uint8_t *data, size_t nbytes)
 static void
 check_refusal(const cmir_error *err)
 {
-    if (err->code == CMIR_OK || (strstr(err->msg, "cmir_fuzz_") == NULL &&
-                                 strncmp(err->msg, path, strlen("/tmp")) != 0))
+    if (err->code == CMIR_OK ||
+        (strstr(err->msg, "cmir_fuzz_") == NULL && strncmp(err->msg, path, strlen("/tmp")) != 0))
         abort();
 }
 

@@ -166,10 +166,31 @@ test_shown_path(void **state)
 static size_t
 make_jpeg(uint8_t *out, uint8_t marker, uint8_t precision, uint16_t rows, uint16_t cols)
 {
-    const uint8_t stream[] = {0xFF, 0xD8, 0xFF, marker, 0, 11, precision,
-                              (uint8_t)(rows >> 8), (uint8_t)rows, (uint8_t)(cols >> 8),
-                              (uint8_t)cols, 1, 1, 0x11, 0,
-                              0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 0, 0};
+    const uint8_t stream[] = {0xFF,
+                              0xD8,
+                              0xFF,
+                              marker,
+                              0,
+                              11,
+                              precision,
+                              (uint8_t)(rows >> 8),
+                              (uint8_t)rows,
+                              (uint8_t)(cols >> 8),
+                              (uint8_t)cols,
+                              1,
+                              1,
+                              0x11,
+                              0,
+                              0xFF,
+                              0xDA,
+                              0,
+                              8,
+                              1,
+                              1,
+                              0,
+                              1,
+                              0,
+                              0};
 
     memcpy(out, stream, sizeof stream);
     return sizeof stream;
@@ -179,8 +200,12 @@ static void
 test_check_jpeg(void **state)
 {
     char path[] = "x.dcm";
-    cmir_dicom_file file = {.path = path, .syntax = CMIR_DICOM_JPEG, .rows = 300, .cols = 5,
-                            .syntax_uid = "1.2.840.10008.1.2.4.70", .bits_allocated = 16};
+    cmir_dicom_file file = {.path = path,
+                            .syntax = CMIR_DICOM_JPEG,
+                            .rows = 300,
+                            .cols = 5,
+                            .syntax_uid = "1.2.840.10008.1.2.4.70",
+                            .bits_allocated = 16};
     uint8_t s[64];
     uint32_t precision = 0;
     cmir_error err = {0};

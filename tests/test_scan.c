@@ -46,8 +46,8 @@ static size_t
 put(uint8_t *out, size_t at, unsigned group, unsigned element, const char *vr, const char *value,
     size_t nbytes)
 {
-    const uint8_t head[] = {(uint8_t)group, (uint8_t)(group >> 8), (uint8_t)element,
-                            (uint8_t)(element >> 8), (uint8_t)vr[0], (uint8_t)vr[1]};
+    const uint8_t head[] = {(uint8_t)group,          (uint8_t)(group >> 8), (uint8_t)element,
+                            (uint8_t)(element >> 8), (uint8_t)vr[0],        (uint8_t)vr[1]};
     const uint8_t pad = strcmp(vr, "UI") == 0 ? 0 : ' ';
     const size_t padded = (nbytes + 1) / 2 * 2;
 

@@ -310,18 +310,25 @@ warn_values(cmir_volume *volume, const cmir_dicom_series *series, const cmir_dic
     size_t n_scouts = 0, scout = 0;
 
     if (series->text.series_uid[0] == '\0')
-        cmir_volume_warn(volume, "no SeriesInstanceUID, so the files of one folder are taken as "
-                         "one series (first slice %s)", shown);
+        cmir_volume_warn(volume,
+                         "no SeriesInstanceUID, so the files of one folder are taken as "
+                         "one series (first slice %s)",
+                         shown);
     if (has_hu && !f->has_rescale)
-        cmir_volume_warn(volume, "no RescaleSlope and RescaleIntercept in a CT, stored values are "
-                         "taken as HU (first slice %s)", shown);
+        cmir_volume_warn(volume,
+                         "no RescaleSlope and RescaleIntercept in a CT, stored values are "
+                         "taken as HU (first slice %s)",
+                         shown);
     else if (has_hu && !f->is_hu)
-        cmir_volume_warn(volume, "RescaleType of a CT is not HU, values are taken as HU "
-                         "(first slice %s)", shown);
+        cmir_volume_warn(volume,
+                         "RescaleType of a CT is not HU, values are taken as HU "
+                         "(first slice %s)",
+                         shown);
     if (file->is_monochrome1)
         cmir_volume_warn(volume, "MONOCHROME1, %s (first slice %s)",
                          has_hu ? "not inverted because HU do not depend on display"
-                                : "inverted within the stored range", shown);
+                                : "inverted within the stored range",
+                         shown);
     for (size_t i = 0; i < series->n_files; i++)
         if (series->files[i].is_scout && n_scouts++ == 0)
             scout = i;

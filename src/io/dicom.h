@@ -166,8 +166,8 @@ cmir_status cmir_dicom_order(const cmir_dicom_series *series, struct cmir_volume
                              cmir_dicom_slice **slices, cmir_error *err);
 
 /* Are two frames equal, voxel by voxel? */
-cmir_status cmir_dicom_same_pixels(const cmir_dicom_slice *a, const cmir_dicom_slice *b,
-                                   bool *same, cmir_error *err);
+cmir_status cmir_dicom_same_pixels(const cmir_dicom_slice *a, const cmir_dicom_slice *b, bool *same,
+                                   cmir_error *err);
 
 /* dicom.c: a volume of a series, voxels still to be loaded; it keeps nothing of `series`. */
 cmir_status cmir_dicom_open(const cmir_dicom_series *series, struct cmir_volume **out,

@@ -159,10 +159,9 @@ get(DcmItem &item, const DcmTagKey &key, std::string &out, unsigned long index =
     DcmElement *element = nullptr;
     OFString value;
 
-    if (item.findAndGetElement(key, element).bad() || element == nullptr ||
-        !element->isLeaf() || element->ident() == EVR_PixelData ||
-        element->getLength() > kMaxTextLength || element->getOFString(value, index).bad() ||
-        value.empty())
+    if (item.findAndGetElement(key, element).bad() || element == nullptr || !element->isLeaf() ||
+        element->ident() == EVR_PixelData || element->getLength() > kMaxTextLength ||
+        element->getOFString(value, index).bad() || value.empty())
         return false;
     out.assign(value.c_str(), value.length());
     return true;
@@ -262,8 +261,7 @@ parse(const char *path, Parsed &p, cmir_error *err)
     if (!p.syntax_uid.empty())
         p.syntax = DcmXfer(p.syntax_uid.c_str()).getXfer();
     if (cond.good() && p.syntax == EXS_DeflatedLittleEndianExplicit) {
-        const cmir_status st =
-            cmir_dicom_inflate(path, (uint64_t)stream->tell(), &p.inflated, err);
+        const cmir_status st = cmir_dicom_inflate(path, (uint64_t)stream->tell(), &p.inflated, err);
         if (st != CMIR_OK)
             return st;
         p.syntax = EXS_LittleEndianExplicit;
@@ -461,8 +459,10 @@ find_pixels(Parsed &p, const cmir_dicom_file &file, DcmPixelData **out, Fragment
     if (sequence == nullptr) {
         nbytes = pixels->getLength(p.syntax);
         if (nbytes < frame_nbytes * file.n_frames)
-            return FAIL(err, CMIR_ECORRUPT, "%s: PixelData is cut short: %llu bytes instead of "
-                        "%llu", shown, (unsigned long long)nbytes,
+            return FAIL(err, CMIR_ECORRUPT,
+                        "%s: PixelData is cut short: %llu bytes instead of "
+                        "%llu",
+                        shown, (unsigned long long)nbytes,
                         (unsigned long long)(frame_nbytes * file.n_frames));
     } else {
         const cmir_status st = find_fragments(file, *sequence, fragments, err);
@@ -472,9 +472,10 @@ find_pixels(Parsed &p, const cmir_dicom_file &file, DcmPixelData **out, Fragment
             nbytes += length;
         if (frame_nbytes * file.n_frames > ((uint64_t)64 << 20) &&
             nbytes < frame_nbytes * file.n_frames / 2000)
-            return FAIL(err, CMIR_ECORRUPT, "%s: %llu compressed bytes cannot hold %u frames of "
-                        "%u x %u", shown, (unsigned long long)nbytes, file.n_frames, file.rows,
-                        file.cols);
+            return FAIL(err, CMIR_ECORRUPT,
+                        "%s: %llu compressed bytes cannot hold %u frames of "
+                        "%u x %u",
+                        shown, (unsigned long long)nbytes, file.n_frames, file.rows, file.cols);
     }
     *out = pixels;
     return CMIR_OK;
@@ -490,10 +491,14 @@ read_text(Parsed &p, cmir_dicom_text &text, cmir_error *err)
         char *&field;
         const DcmTagKey &key;
     } fields[] = {
-        {text.series_uid, DCM_SeriesInstanceUID}, {text.study_uid, DCM_StudyInstanceUID},
-        {text.modality, DCM_Modality},            {text.patient_id, DCM_PatientID},
-        {text.patient_sex, DCM_PatientSex},       {text.study_date, DCM_StudyDate},
-        {text.body_part, DCM_BodyPartExamined},   {text.manufacturer, DCM_Manufacturer},
+        {text.series_uid, DCM_SeriesInstanceUID},
+        {text.study_uid, DCM_StudyInstanceUID},
+        {text.modality, DCM_Modality},
+        {text.patient_id, DCM_PatientID},
+        {text.patient_sex, DCM_PatientSex},
+        {text.study_date, DCM_StudyDate},
+        {text.body_part, DCM_BodyPartExamined},
+        {text.manufacturer, DCM_Manufacturer},
         {text.description, DCM_SeriesDescription},
     };
     for (const auto &f : fields)
@@ -506,8 +511,8 @@ read_text(Parsed &p, cmir_dicom_text &text, cmir_error *err)
 }
 
 cmir_status
-read_image(Parsed &p, const cmir_dicom_header &header, cmir_dicom_file &file,
-           cmir_dicom_text &text, cmir_error *err)
+read_image(Parsed &p, const cmir_dicom_header &header, cmir_dicom_file &file, cmir_dicom_text &text,
+           cmir_error *err)
 {
     DcmPixelData *pixels;
     Fragments fragments;
@@ -637,9 +642,8 @@ decode(cmir_dicom_pixels &p, uint32_t frame, const std::vector<uint8_t> &bytes, 
     (void)sequence.insert(item);
     OFCondition cond = item->putUint8Array(bytes.data(), (unsigned long)bytes.size());
     if (cond.good())
-        cond = DcmCodecList::decodeFrame(DcmXfer(p.parsed.syntax), nullptr, &sequence, &d, 0,
-                                         start, p.scratch.data(), (Uint32)p.scratch.size(),
-                                         colours);
+        cond = DcmCodecList::decodeFrame(DcmXfer(p.parsed.syntax), nullptr, &sequence, &d, 0, start,
+                                         p.scratch.data(), (Uint32)p.scratch.size(), colours);
     if (cond.bad())
         return FAIL(err, CMIR_ECORRUPT, "%s: frame %u cannot be decoded (%s)",
                     cmir_shown_path(p.file.path), frame, cond.text());
@@ -655,8 +659,8 @@ frame_read(cmir_dicom_pixels &p, uint32_t frame, uint8_t *buffer, size_t nbytes,
     cmir_status st;
 
     if (p.file.syntax == CMIR_DICOM_NATIVE) {
-        const OFCondition cond = p.element->getPartialValue(
-            buffer, (Uint32)(frame * nbytes), (Uint32)nbytes, &p.cache);
+        const OFCondition cond =
+            p.element->getPartialValue(buffer, (Uint32)(frame * nbytes), (Uint32)nbytes, &p.cache);
         return cond.good() ? CMIR_OK
                            : FAIL(err, CMIR_ECORRUPT, "%s: frame %u cannot be read (%s)",
                                   cmir_shown_path(p.file.path), frame, cond.text());

@@ -111,9 +111,10 @@ take_bits(const cmir_dicom_header *h, cmir_dicom_file *file, cmir_error *err)
         return FAIL(err, CMIR_EUNSUPPORTED, "%s: BitsAllocated is not 8, 16 or 32",
                     cmir_shown_path(file->path));
     if (stored < 1 || high >= allocated || high + 1 < stored || h->representation > 1)
-        return FAIL(err, CMIR_ECORRUPT, "%s: BitsAllocated %d, BitsStored %d, HighBit %d and "
-                    "PixelRepresentation %d contradict each other", cmir_shown_path(file->path),
-                    allocated, stored, high, h->representation);
+        return FAIL(err, CMIR_ECORRUPT,
+                    "%s: BitsAllocated %d, BitsStored %d, HighBit %d and "
+                    "PixelRepresentation %d contradict each other",
+                    cmir_shown_path(file->path), allocated, stored, high, h->representation);
     file->bits_allocated = (uint32_t)allocated;
     file->bits_stored = (uint32_t)stored;
     file->high_bit = (uint32_t)high;
@@ -138,8 +139,10 @@ cmir_dicom_take_format(const cmir_dicom_header *h, cmir_dicom_file *file, cmir_e
                     h->cols);
     if ((h->samples >= 0 && h->samples != 1) ||
         (!inverted && strcmp(h->photometric, "MONOCHROME2") != 0))
-        return FAIL(err, CMIR_EUNSUPPORTED, "%s: PhotometricInterpretation '%s' with %d samples "
-                    "per pixel is not supported", shown, h->photometric, h->samples);
+        return FAIL(err, CMIR_EUNSUPPORTED,
+                    "%s: PhotometricInterpretation '%s' with %d samples "
+                    "per pixel is not supported",
+                    shown, h->photometric, h->samples);
     if (h->n_frames > (int32_t)CMIR_MAX_SLICES)
         return FAIL(err, CMIR_ELIMIT, "%s: %d frames are too many", shown, h->n_frames);
     if (h->has_lut)
@@ -169,16 +172,18 @@ cmir_dicom_find_frames(const cmir_dicom_file *file, const uint32_t *lengths, uin
 
     first[n] = n_items;
     if (n_items < n)
-        return FAIL(err, CMIR_ECORRUPT, "%s: %u compressed fragments for %u frames", shown,
-                    n_items, n);
+        return FAIL(err, CMIR_ECORRUPT, "%s: %u compressed fragments for %u frames", shown, n_items,
+                    n);
     if (n == 1 || n_items == n) {
         for (uint32_t i = 0; i < n; i++)
             first[i] = i;
         return CMIR_OK;
     }
     if (offsets == NULL)
-        return FAIL(err, CMIR_ECORRUPT, "%s: %u compressed fragments for %u frames, and no offset "
-                    "table", shown, n_items, n);
+        return FAIL(err, CMIR_ECORRUPT,
+                    "%s: %u compressed fragments for %u frames, and no offset "
+                    "table",
+                    shown, n_items, n);
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t want = le32(offsets + 4 * (size_t)i);
         while (item < n_items && offset < want)

@@ -81,8 +81,10 @@ check_slice(const cmir_dicom_slice *s, cmir_error *err)
                     name_of(s).text,
                     f->has_position ? "ImageOrientationPatient" : "ImagePositionPatient");
     if (!directions(f, row, col, normal))
-        return FAIL(err, CMIR_ECORRUPT, "%s: ImageOrientationPatient holds no two directions at "
-                    "right angles", name_of(s).text);
+        return FAIL(err, CMIR_ECORRUPT,
+                    "%s: ImageOrientationPatient holds no two directions at "
+                    "right angles",
+                    name_of(s).text);
     if (!(f->row_spacing > 0 && f->col_spacing > 0 && f->row_spacing < 1000 &&
           f->col_spacing < 1000))
         return FAIL(err, CMIR_ECORRUPT, "%s: no valid PixelSpacing", name_of(s).text);
@@ -99,9 +101,11 @@ check_alike(const cmir_dicom_slice *a, const cmir_dicom_slice *b, cmir_error *er
     const cmir_dicom_frame *f = frame_of(a), *g = frame_of(b);
 
     if (a->file->rows != b->file->rows || a->file->cols != b->file->cols)
-        return FAIL(err, CMIR_EUNSUPPORTED, "mixed sizes in one series: %s is %u x %u, %s is "
-                    "%u x %u", name_of(a).text, a->file->rows, a->file->cols, name_of(b).text,
-                    b->file->rows, b->file->cols);
+        return FAIL(err, CMIR_EUNSUPPORTED,
+                    "mixed sizes in one series: %s is %u x %u, %s is "
+                    "%u x %u",
+                    name_of(a).text, a->file->rows, a->file->cols, name_of(b).text, b->file->rows,
+                    b->file->cols);
     for (int i = 0; i < 3; i++)
         if (fabs(f->row[i] - g->row[i]) > MAX_TURN || fabs(f->col[i] - g->col[i]) > MAX_TURN)
             return FAIL(err, CMIR_EUNSUPPORTED, "mixed orientations in one series: %s and %s",
@@ -184,9 +188,10 @@ drop_copies(cmir_volume *volume, cmir_dicom_slice *slices, size_t *n, cmir_error
         if (st != CMIR_OK)
             return st;
         if (!copy)
-            return FAIL(err, CMIR_EUNSUPPORTED, "two different slices at one place: %s and %s "
-                        "(several phases or echoes in one series?)", name_of(last).text,
-                        name_of(&slices[i]).text);
+            return FAIL(err, CMIR_EUNSUPPORTED,
+                        "two different slices at one place: %s and %s "
+                        "(several phases or echoes in one series?)",
+                        name_of(last).text, name_of(&slices[i]).text);
         cmir_volume_warn(volume, "%s is a duplicate of %s and was left out",
                          name_of(&slices[i]).text, name_of(last).text);
     }
@@ -248,8 +253,10 @@ warn_shear(cmir_volume *volume, const cmir_dicom_slice *slices, size_t n, const 
     }
     const double degrees = atan(sqrt(across)) * 180 / pi;
     if (degrees > MAX_TILT_DEGREES)
-        cmir_volume_warn(volume, "tilted gantry, %.1f degrees: slices are shifted, not turned "
-                         "(first slice %s)", degrees, name_of(&slices[0]).text);
+        cmir_volume_warn(volume,
+                         "tilted gantry, %.1f degrees: slices are shifted, not turned "
+                         "(first slice %s)",
+                         degrees, name_of(&slices[0]).text);
     for (size_t k = 1; k + 1 < n; k++) {
         const double *at = frame_of(&slices[k])->position;
         double off = 0;
@@ -285,8 +292,8 @@ place(cmir_volume *volume, const cmir_dicom_slice *slices, size_t n, cmir_error 
     for (int i = 0; i < 3; i++) {
         volume->info.affine[i][0] = row[i] * f->col_spacing;
         volume->info.affine[i][1] = col[i] * f->row_spacing;
-        volume->info.affine[i][2] = n > 1 ? (g->position[i] - f->position[i]) / (double)(n - 1)
-                                          : normal[i] * f->thickness;
+        volume->info.affine[i][2] =
+            n > 1 ? (g->position[i] - f->position[i]) / (double)(n - 1) : normal[i] * f->thickness;
         volume->info.affine[i][3] = f->position[i];
     }
     warn_shear(volume, slices, n, normal);

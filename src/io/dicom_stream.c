@@ -26,8 +26,8 @@ enum {
 static bool
 is_frame_header(unsigned marker)
 {
-    return marker == SOF55 || (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 &&
-                               marker != 0xC8 && marker != 0xCC);
+    return marker == SOF55 ||
+           (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC);
 }
 
 static bool
@@ -51,17 +51,20 @@ check_frame_header(const cmir_dicom_file *file, unsigned marker, const uint8_t *
     const char *shown = cmir_shown_path(file->path);
 
     if (!process_fits(file, marker))
-        return FAIL(err, CMIR_ECORRUPT, "%s: JPEG process SOF%u does not belong to transfer "
-                    "syntax %s", shown, marker - SOF0, file->syntax_uid);
+        return FAIL(err, CMIR_ECORRUPT,
+                    "%s: JPEG process SOF%u does not belong to transfer "
+                    "syntax %s",
+                    shown, marker - SOF0, file->syntax_uid);
     if (n < 9)
         return FAIL(err, CMIR_ECORRUPT, "%s: JPEG frame header cut short", shown);
     const unsigned rows = (unsigned)data[1] << 8 | data[2], cols = (unsigned)data[3] << 8 | data[4];
     if (rows != file->rows || cols != file->cols || data[5] != 1)
-        return FAIL(err, CMIR_ECORRUPT, "%s: the JPEG stream is %u x %u with %u components, the "
-                    "data set says %u x %u with 1", shown, rows, cols, (unsigned)data[5],
-                    (unsigned)file->rows, (unsigned)file->cols);
-    if (data[0] < 2 || data[0] > 16 || data[0] > file->bits_allocated ||
-        file->bits_allocated > 16)
+        return FAIL(err, CMIR_ECORRUPT,
+                    "%s: the JPEG stream is %u x %u with %u components, the "
+                    "data set says %u x %u with 1",
+                    shown, rows, cols, (unsigned)data[5], (unsigned)file->rows,
+                    (unsigned)file->cols);
+    if (data[0] < 2 || data[0] > 16 || data[0] > file->bits_allocated || file->bits_allocated > 16)
         return FAIL(err, CMIR_ECORRUPT, "%s: JPEG precision of %u bits for %u allocated ones",
                     shown, (unsigned)data[0], (unsigned)file->bits_allocated);
     *precision = data[0];
@@ -93,10 +96,12 @@ cmir_dicom_check_jpeg(const cmir_dicom_file *file, const uint8_t *data, size_t n
             break;
         }
         if (is_frame_header(marker)) {
-            const cmir_status st = has_frame ? FAIL(err, CMIR_ECORRUPT, "%s: two JPEG frame "
-                                                    "headers in one frame", shown)
-                                             : check_frame_header(file, marker, data + at + 4,
-                                                                  n - 2, precision, err);
+            const cmir_status st =
+                has_frame ? FAIL(err, CMIR_ECORRUPT,
+                                 "%s: two JPEG frame "
+                                 "headers in one frame",
+                                 shown)
+                          : check_frame_header(file, marker, data + at + 4, n - 2, precision, err);
             if (st != CMIR_OK)
                 return st;
             has_frame = true;

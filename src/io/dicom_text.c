@@ -83,8 +83,12 @@ cmir_dicom_place(const cmir_dicom_series *series)
 static size_t
 utf8_length(const unsigned char *s)
 {
-    const size_t n = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3
-                   : s[0] < 0xF5 ? 4 : 0;
+    const size_t n = s[0] < 0x80   ? 1
+                     : s[0] < 0xC2 ? 0
+                     : s[0] < 0xE0 ? 2
+                     : s[0] < 0xF0 ? 3
+                     : s[0] < 0xF5 ? 4
+                                   : 0;
 
     for (size_t i = 1; i < n; i++)
         if ((s[i] & 0xC0) != 0x80)

@@ -97,14 +97,17 @@ check_size(const cmir_dicom_file *file, const struct input *in, cmir_error *err)
     const unsigned n_components = (unsigned)siz[32] << 8 | siz[33];
     const unsigned bits = (siz[34] & 0x7Fu) + 1;
     if (left + file->cols != width || top + file->rows != height || n_components != 1)
-        return FAIL(err, CMIR_ECORRUPT, "%s: the JPEG 2000 stream is not of %u x %u pixels with "
-                    "one component, as the data set says", shown, file->rows, file->cols);
+        return FAIL(err, CMIR_ECORRUPT,
+                    "%s: the JPEG 2000 stream is not of %u x %u pixels with "
+                    "one component, as the data set says",
+                    shown, file->rows, file->cols);
     if (bits > file->bits_allocated || bits > 31)
         return FAIL(err, CMIR_ECORRUPT, "%s: JPEG 2000 precision of %u bits for %u allocated ones",
                     shown, bits, file->bits_allocated);
     if (tile_width == 0 || tile_height == 0 || tile_left > left || tile_top > top ||
         ((width - tile_left + tile_width - 1) / tile_width) *
-                ((height - tile_top + tile_height - 1) / tile_height) > MAX_TILES)
+                ((height - tile_top + tile_height - 1) / tile_height) >
+            MAX_TILES)
         return FAIL(err, CMIR_ECORRUPT, "%s: JPEG 2000 stream with too many tiles", shown);
     return CMIR_OK;
 }

@@ -136,8 +136,7 @@ add_dicom(cmir_scan *scan, const char *path, bool named, cmir_error *err)
 
     if (cmir_dicom_file_read(path, &file, &text, &kind, &reason) != CMIR_OK) {
         const bool skip = kind == CMIR_DICOM_OTHER || (kind == CMIR_DICOM_NONE && !named);
-        return add_item(scan, skip ? CMIR_SCAN_SKIPPED : CMIR_SCAN_REFUSED, path, "", &reason,
-                        err);
+        return add_item(scan, skip ? CMIR_SCAN_SKIPPED : CMIR_SCAN_REFUSED, path, "", &reason, err);
     }
     cmir_dicom_series *series = find_series(scan, path, &text);
     if (series == NULL || !cmir_grow((void **)&series->files, &series->files_cap,
@@ -202,8 +201,7 @@ visit_file(cmir_scan *scan, const char *path, bool named, cmir_error *err)
         return FAIL(err, CMIR_ELIMIT, "more than %u files", MAX_FILES);
     if (scan->progress != NULL && scan->progress(scan->progress_ctx, scan->n_files, 0) != 0)
         return FAIL(err, CMIR_ECANCELLED, "the scan was stopped");
-    return cmir_nifti_named(path) ? add_nifti(scan, path, err)
-                                  : add_dicom(scan, path, named, err);
+    return cmir_nifti_named(path) ? add_nifti(scan, path, err) : add_dicom(scan, path, named, err);
 }
 
 static int
@@ -286,8 +284,8 @@ visit(cmir_scan *scan, const char *path, unsigned depth, cmir_error *err)
     if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
         (void)FAIL(&reason, CMIR_EUNSUPPORTED, "%s: neither a file nor a folder",
                    cmir_shown_path(path));
-        return add_item(scan, depth == 0 ? CMIR_SCAN_REFUSED : CMIR_SCAN_SKIPPED, path, "",
-                        &reason, err);
+        return add_item(scan, depth == 0 ? CMIR_SCAN_REFUSED : CMIR_SCAN_SKIPPED, path, "", &reason,
+                        err);
     }
     if ((st = note_seen(scan, &info, &again, err)) != CMIR_OK || again)
         return st;
@@ -323,8 +321,8 @@ add_series(cmir_scan *scan, cmir_error *err)
                        cmir_shown_path(series->files[0].path),
                        series->files[0].is_scout ? "a scout" : "no stack",
                        (unsigned long long)series->n_slices, scan->min_slices);
-        const char *id = series->text.series_uid[0] != '\0' ? series->text.series_uid
-                                                            : strrchr(place, '/') + 1;
+        const char *id =
+            series->text.series_uid[0] != '\0' ? series->text.series_uid : strrchr(place, '/') + 1;
         const cmir_status st = add_item(scan, skip ? CMIR_SCAN_SKIPPED : CMIR_SCAN_VOLUME, place,
                                         id, skip ? &reason : NULL, err);
         free(place);
@@ -516,7 +514,8 @@ find_only(const cmir_scan *scan, const char *path, size_t *index, cmir_error *er
             else if (n_volumes == 1)
                 second = i;
             n_volumes++;
-        } else if (reason == NULL || (reason->code != CMIR_OK && item->state == CMIR_SCAN_REFUSED)) {
+        } else if (reason == NULL ||
+                   (reason->code != CMIR_OK && item->state == CMIR_SCAN_REFUSED)) {
             reason = &item->reason;
         }
     }

@@ -526,6 +526,14 @@ def test_other_objects_are_skipped(tmp_path):
     assert cmir_ffi.read(tmp_path).dims[2] == N
 
 
+def test_no_dictionary_is_needed(tmp_path, monkeypatch):
+    """Implicit VR without DCMTK's dictionary file: the attributes that cmir reads are known to it."""
+    write(tmp_path / 'e.dcm', enhanced(voxels(), positions()), IMPLICIT)
+    with_dictionary = check_outcome(tmp_path / 'e.dcm')
+    monkeypatch.setenv('DCMDICTPATH', str(tmp_path / 'nowhere'))
+    assert check_outcome(tmp_path / 'e.dcm') == with_dictionary and with_dictionary.startswith('volume 36 40 7 ')
+
+
 def test_too_large_a_slice_is_refused(tmp_path):
     write_series(tmp_path, Rows=20000, Columns=20000)
     assert 'too large' in refusal(tmp_path).message
