@@ -29,7 +29,7 @@ packages="gcc g++ make cmake ninja-build pkg-config zlib1g-dev libpng-dev libsql
     libopenjp2-7-dev libjansson-dev libsodium-dev libdcmtk-dev python3-venv ca-certificates"
 for set in "$@"; do
     case $set in
-    tests) packages="$packages libcmocka-dev" ;;
+    tests) packages="$packages libcmocka-dev dcmtk" ;;
     clang) packages="$packages clang libclang-rt-dev" ;;
     *) fail "no such set: $set" ;;
     esac
