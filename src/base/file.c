@@ -97,6 +97,26 @@ cmir_file_write_at(int fd, const char *path, uint64_t offset, const void *data, 
 }
 
 cmir_status
+cmir_file_absolute(const char *path, char **out, cmir_error *err)
+{
+    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+    char *folder =
+        slash == NULL ? cmir_strdup(".") : cmir_asprintf("%.*s", (int)(name - path), path);
+
+    *out = NULL;
+    if (folder == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory for its name", path);
+    char *resolved = realpath(folder, NULL);
+    const int why = errno;
+    free(folder);
+    if (resolved == NULL)
+        return FAIL(err, why == ENOENT ? CMIR_ENOTFOUND : CMIR_EIO, "%s: %s", path, strerror(why));
+    *out = cmir_asprintf("%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, name);
+    free(resolved);
+    return *out == NULL ? FAIL(err, CMIR_ENOMEM, "%s: no memory for its name", path) : CMIR_OK;
+}
+
+cmir_status
 cmir_dir_sync(const char *path, cmir_error *err)
 {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -16,6 +16,11 @@ cmir_status cmir_file_read(const char *path, uint64_t limit, char **data, size_t
 /* Replaces `path` by `data` so that readers see the old file or the new one, never a part. */
 cmir_status cmir_file_replace(const char *path, const void *data, size_t nbytes, cmir_error *err);
 
+/* Where the file `path` lies: its folder resolved, its own name kept even where it is a link (a
+ * volume's id is made of it).  Not for folders.  The caller frees *out.  CMIR_ENOTFOUND, CMIR_EIO,
+ * CMIR_ENOMEM. */
+cmir_status cmir_file_absolute(const char *path, char **out, cmir_error *err);
+
 /* fsync of a directory, so that names created in it last. */
 cmir_status cmir_dir_sync(const char *path, cmir_error *err);
 

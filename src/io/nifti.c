@@ -3,12 +3,12 @@
  *
  * The file is opened twice: for its header, when the volume is opened, and for its voxels, when
  * it is loaded.  Both go through gzip.h and read what the header asks for, slice by slice. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "io/gzip.h"
 #include "io/io_internal.h"
@@ -41,26 +41,6 @@ bool
 cmir_nifti_named(const char *path)
 {
     return extension_length(path) != 0 || ends_with(path, ".hdr");
-}
-
-/* Where the file lies, absolute: its folder resolved, its own name kept even where it is a link,
- * since the volume's id is made of it.  The caller frees *out. */
-static cmir_status
-find_path(const char *path, char **out, cmir_error *err)
-{
-    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
-    char *folder = cmir_asprintf("%.*s", (int)(name - path), path);
-
-    *out = NULL;
-    if (folder == NULL)
-        return FAIL(err, CMIR_ENOMEM, "%s: no memory for its name", path);
-    char *resolved = realpath(slash == NULL ? "." : folder, NULL);
-    free(folder);
-    if (resolved == NULL)
-        return FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
-    *out = cmir_asprintf("%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, name);
-    free(resolved);
-    return *out == NULL ? FAIL(err, CMIR_ENOMEM, "%s: no memory for its name", path) : CMIR_OK;
 }
 
 /* The volume's id is the file name without .nii or .nii.gz. */
@@ -213,7 +193,7 @@ describe(cmir_volume *volume, const char *path, const char *modality,
 {
     const uint32_t n_slices = header->dims[2];
     char *absolute;
-    const cmir_status st = find_path(path, &absolute, err);
+    const cmir_status st = cmir_file_absolute(path, &absolute, err);
 
     if (st != CMIR_OK)
         return st;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "io/dicom.h"
 #include "io/io_internal.h"
@@ -296,12 +297,22 @@ visit(cmir_scan *scan, const char *path, unsigned depth, cmir_error *err)
 static cmir_status
 visit_named(cmir_scan *scan, const char *path, cmir_error *err)
 {
-    char *absolute = realpath(path, NULL);
+    char *resolved = realpath(path, NULL), *own = NULL;
+    struct stat info;
+    cmir_status st = CMIR_OK;
 
-    if (absolute == NULL)
-        return errno == ENOMEM ? out_of_memory(err) : add_refused(scan, path, errno, err);
-    const cmir_status st = visit(scan, absolute, 0, err);
-    free(absolute);
+    if (resolved == NULL || stat(resolved, &info) != 0) {
+        const int why = errno;
+        free(resolved);
+        return why == ENOMEM ? out_of_memory(err) : add_refused(scan, path, why, err);
+    }
+    /* A link to a file goes by its own name: what it points to may be called by a hash. */
+    if (!S_ISDIR(info.st_mode))
+        st = cmir_file_absolute(path, &own, err);
+    if (st == CMIR_OK)
+        st = visit(scan, own != NULL ? own : resolved, 0, err);
+    free(own);
+    free(resolved);
     return st;
 }
 

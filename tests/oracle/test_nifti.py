@@ -251,6 +251,7 @@ def test_names(tmp_path):
         infos = [scan.open(i).info for i in range(len(scan.items))]
     assert [(i['volume_id'], i['path']) for i in infos] == [('UPPER', str(folder / 'UPPER.NII')),
                                                             ('link', str(folder / 'link.nii'))]
+    assert cmir_ffi.read(folder / 'link.nii').info['volume_id'] == 'link'  # named, too
 
 
 def test_modality_can_be_told(tmp_path):
