@@ -30,7 +30,8 @@ demo: build
 
 check: deps
 	@$(MAKE) --no-print-directory build
-	@ctest --test-dir build --output-on-failure --parallel $(JOBS)
+	@ctest --test-dir build --output-on-failure --parallel $(JOBS); status=$$?; \
+	    grep -aE '^SKIPPED|^\[  SKIPPED \] test_' build/Testing/Temporary/LastTest.log; exit $$status
 
 bench: build
 	@bench/run.sh
