@@ -150,6 +150,7 @@ def corpus():
     yield 'bad_rows', encode(wrong)
     jpeg = dcmtk(plain, 'dcmcjpeg', '+e1')
     yield 'bad_jpeg_rows', jpeg.replace(b'\xff\xc3\x00\x0b\x10\x00\x0c', b'\xff\xc3\x00\x0b\x10\x40\x00')
+    yield 'bad_jpeg_marker', jpeg.replace(b'\xff\xd8\xff\xe0', b'\xff\xd8\xff\x01')
     yield 'bad_syntax', jpeg.replace(b'1.2.840.10008.1.2.4.70', b'1.2.840.10008.1.2.4.66')
 
 

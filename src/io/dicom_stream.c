@@ -19,7 +19,6 @@ enum {
     SOF3 = 0xC3,  /* lossless */
     SOF55 = 0xF7, /* JPEG-LS */
     SOI = 0xD8,
-    EOI = 0xD9,
     SOS = 0xDA
 };
 
@@ -28,6 +27,14 @@ is_frame_header(unsigned marker)
 {
     return marker == SOF55 ||
            (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC);
+}
+
+/* Segments that may stand before the first scan: tables, application data, comments. */
+static bool
+is_passed_over(unsigned marker)
+{
+    return marker == 0xC4 || marker == 0xDB || marker == 0xDD ||
+           (marker >= 0xE0 && marker <= 0xEF) || marker == 0xF8 || marker == 0xFE;
 }
 
 static bool
@@ -88,7 +95,7 @@ cmir_dicom_check_jpeg(const cmir_dicom_file *file, const uint8_t *data, size_t n
             continue;
         }
         const size_t n = (size_t)data[at + 2] << 8 | data[at + 3];
-        if (marker == EOI || n < 2 || n > nbytes - at - 2)
+        if (n < 2 || n > nbytes - at - 2)
             break;
         if (marker == SOS) {
             if (has_frame && n >= 6 && data[at + 4] == 1)
@@ -105,6 +112,8 @@ cmir_dicom_check_jpeg(const cmir_dicom_file *file, const uint8_t *data, size_t n
             if (st != CMIR_OK)
                 return st;
             has_frame = true;
+        } else if (!is_passed_over(marker)) {
+            break; /* TEM among them, at which DCMTK 3.6.7 stays for ever */
         }
         at += 2 + n;
     }
