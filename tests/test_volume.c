@@ -461,14 +461,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ready),
-        cmocka_unit_test(test_told_by_values),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_values_in_every_plane),
-        cmocka_unit_test(test_uneven_slices),
-        cmocka_unit_test(test_warnings),
-        cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_taking_while_loading),
+        cmocka_unit_test(test_ready),         cmocka_unit_test(test_told_by_values),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_values_in_every_plane),
+        cmocka_unit_test(test_uneven_slices), cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_arguments),     cmocka_unit_test(test_taking_while_loading),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

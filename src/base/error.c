@@ -19,9 +19,9 @@ const char *
 cmir_status_name(cmir_status status)
 {
     static const char *const names[] = {
-        "CMIR_OK",      "CMIR_EINVAL",      "CMIR_EIO",      "CMIR_ENOMEM",
+        "CMIR_OK",       "CMIR_EINVAL",       "CMIR_EIO",       "CMIR_ENOMEM",
         "CMIR_ECORRUPT", "CMIR_EUNSUPPORTED", "CMIR_ENOTFOUND", "CMIR_EEXIST",
-        "CMIR_ELIMIT",  "CMIR_EBUSY",       "CMIR_EMISMATCH", "CMIR_ECANCELLED",
+        "CMIR_ELIMIT",   "CMIR_EBUSY",        "CMIR_EMISMATCH", "CMIR_ECANCELLED",
     };
 
     if ((size_t)status >= sizeof names / sizeof names[0])

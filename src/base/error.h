@@ -10,7 +10,7 @@
 
 #include "base/compiler.h"
 
-#define FAIL_AT(err, code, offset, ...) \
+#define FAIL_AT(err, code, offset, ...)                                                            \
     cmir_fail((err), (code), (uint32_t)__LINE__, (offset), __VA_ARGS__)
 #define FAIL(err, code, ...) FAIL_AT(err, code, UINT64_MAX, __VA_ARGS__)
 

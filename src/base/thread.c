@@ -14,7 +14,7 @@ cmir_cpu_count(void)
     if (sched_getaffinity(0, sizeof set, &set) != 0)
         return 1;
     const int n = CPU_COUNT(&set);
-    return n < 1 ? 1 : n > (int)CMIR_MAX_THREADS ? CMIR_MAX_THREADS : (uint32_t)n;
+    return n<1 ? 1 : n>(int) CMIR_MAX_THREADS ? CMIR_MAX_THREADS : (uint32_t)n;
 }
 
 struct task {
