@@ -83,8 +83,9 @@ def test_real_file(path):
             cmir_ffi.read(path, min_slices=1)
         return
     volume = check_against_nibabel(path)
-    assert volume.info['has_hu'] == (values.min() < -200)
-    assert volume.info['modality'] == ('CT' if values.min() < -200 else '')
+    air = (values < -200).mean(axis=(0, 1)).max() >= 0.01  # of the slice that has most of it
+    assert volume.info['has_hu'] == air
+    assert volume.info['modality'] == ('CT' if air else '')
     assert volume.info['path'] == os.path.realpath(path)
     assert volume.info['volume_id'] == os.path.basename(path).removesuffix('.gz').removesuffix('.nii')
     assert volume.info['format'] == 'NIfTI'
