@@ -55,6 +55,20 @@ probe_volume(const char *path)
     return 0;
 }
 
+/* "peak KIB": of this program alone; ru_maxrss starts from what the forking parent had. */
+static void
+print_peak_memory(void)
+{
+    FILE *status = fopen("/proc/self/status", "r");
+    char line[256];
+
+    while (status != NULL && fgets(line, sizeof line, status) != NULL)
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            printf("peak %ld\n", strtol(line + 6, NULL, 10));
+    if (status != NULL)
+        fclose(status);
+}
+
 static int32_t
 stored_value(const cmir_dicom_file *file, const uint8_t *buffer, size_t i)
 {
@@ -239,7 +253,10 @@ main(int argc, char **argv)
         cmocka_unit_test(test_check_jpeg),
     };
 
-    if (argc >= 3 && strcmp(argv[1], "--probe") == 0)
-        return probe_volume(argv[2]) + (argc > 3 ? probe_frame(argv[2], argv[3]) : 0);
+    if (argc >= 3 && strcmp(argv[1], "--probe") == 0) {
+        const int failed = probe_volume(argv[2]) + (argc > 3 ? probe_frame(argv[2], argv[3]) : 0);
+        print_peak_memory();
+        return failed;
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -551,8 +551,10 @@ def check_outcome(path, frame=None):
         out, err = child.stdout.read().decode(errors='replace'), child.stderr.read().decode(errors='replace')
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0 and err == '' and out, f'{path}: {err[-3000:]}'
-    assert usage.ru_utime + usage.ru_stime < MAX_SECONDS and usage.ru_maxrss / 1024 < MAX_MIB, (path, usage)
+    assert child.returncode == 0 and err == '' and out, f'{path}: {out[-300:]} {err[-3000:]}'
+    out, _, peak_kib = out.rpartition('peak ')
+    assert out, path
+    assert usage.ru_utime + usage.ru_stime < MAX_SECONDS and int(peak_kib) / 1024 < MAX_MIB, (path, usage, peak_kib)
     for line in out.splitlines():
         word = line.split()[0]
         assert word in ('volume', 'refused', 'skipped'), line
