@@ -177,37 +177,21 @@ test_shown_path(void **state)
 }
 
 /* A JPEG stream up to its first scan, with a frame header of the given content. */
+/* SOI, frame header, `n_extra` bytes, scan header, two bytes of scan, EOI. */
 static size_t
-make_jpeg(uint8_t *out, uint8_t marker, uint8_t precision, uint16_t rows, uint16_t cols)
+make_jpeg(uint8_t *out, uint8_t marker, uint8_t precision, uint16_t rows, const uint8_t *extra,
+          size_t n_extra)
 {
-    const uint8_t stream[] = {0xFF,
-                              0xD8,
-                              0xFF,
-                              marker,
-                              0,
-                              11,
-                              precision,
-                              (uint8_t)(rows >> 8),
-                              (uint8_t)rows,
-                              (uint8_t)(cols >> 8),
-                              (uint8_t)cols,
-                              1,
-                              1,
-                              0x11,
-                              0,
-                              0xFF,
-                              0xDA,
-                              0,
-                              8,
-                              1,
-                              1,
-                              0,
-                              1,
-                              0,
-                              0};
+    const uint8_t start[] = {
+        0xFF,          0xD8, 0xFF, marker, 0, 11,   precision, (uint8_t)(rows >> 8),
+        (uint8_t)rows, 0,    5,    1,      1, 0x11, 0};
+    const uint8_t end[] = {0xFF, 0xDA, 0, 8, 1, 1, 0, 1, 0, 0, 0x12, 0x34, 0xFF, 0xD9};
 
-    memcpy(out, stream, sizeof stream);
-    return sizeof stream;
+    memcpy(out, start, sizeof start);
+    if (n_extra > 0)
+        memcpy(out + sizeof start, extra, n_extra);
+    memcpy(out + sizeof start + n_extra, end, sizeof end);
+    return sizeof start + n_extra + sizeof end;
 }
 
 static void
@@ -220,28 +204,69 @@ test_check_jpeg(void **state)
                             .cols = 5,
                             .syntax_uid = "1.2.840.10008.1.2.4.70",
                             .bits_allocated = 16};
-    uint8_t s[64];
+    uint8_t s[128];
     uint32_t precision = 0;
     cmir_error err = {0};
 
     (void)state;
-    size_t n = make_jpeg(s, 0xC3, 12, 300, 5);
+    size_t n = make_jpeg(s, 0xC3, 12, 300, NULL, 0);
     assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, &err), CMIR_OK);
     assert_int_equal(precision, 12);
     /* Cut anywhere before the scan, or with other sizes, it is refused. */
-    for (size_t cut = 0; cut + 6 < n; cut++)
+    for (size_t cut = 0; cut + 10 < n; cut++)
         assert_int_equal(cmir_dicom_check_jpeg(&file, s, cut, &precision, NULL), CMIR_ECORRUPT);
-    n = make_jpeg(s, 0xC3, 12, 299, 5);
+    n = make_jpeg(s, 0xC3, 12, 299, NULL, 0);
     assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, &err), CMIR_ECORRUPT);
     assert_non_null(strstr(err.msg, "299 x 5"));
-    n = make_jpeg(s, 0xC3, 17, 300, 5);
+    n = make_jpeg(s, 0xC3, 17, 300, NULL, 0);
     assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_ECORRUPT);
-    n = make_jpeg(s, 0xC2, 12, 300, 5); /* progressive */
+    n = make_jpeg(s, 0xC2, 12, 300, NULL, 0); /* progressive */
     assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_ECORRUPT);
-    n = make_jpeg(s, 0xF7, 12, 300, 5);
+    n = make_jpeg(s, 0xF7, 12, 300, NULL, 0);
     assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_ECORRUPT);
     file.syntax = CMIR_DICOM_JPEG_LS;
     assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_OK);
+    /* That decoder reads on where there is no EOI. */
+    assert_int_equal(cmir_dicom_check_jpeg(&file, s, n - 1, &precision, NULL), CMIR_ECORRUPT);
+}
+
+/* What makes DCMTK's decoders read past their tables. */
+static void
+test_check_jpeg_tables(void **state)
+{
+    static const struct {
+        const char *syntax_uid;
+        uint8_t marker, class_, category;
+        cmir_status want;
+    } cases[] = {
+        {"1.2.840.10008.1.2.4.70", 0xC3, 0, 16, CMIR_OK},
+        {"1.2.840.10008.1.2.4.70", 0xC3, 0, 17, CMIR_ECORRUPT},
+        {"1.2.840.10008.1.2.4.51", 0xC1, 0, 15, CMIR_OK},
+        {"1.2.840.10008.1.2.4.51", 0xC1, 0, 16, CMIR_ECORRUPT},
+        {"1.2.840.10008.1.2.4.51", 0xC1, 1, 0xF5, CMIR_OK},
+        {"1.2.840.10008.1.2.4.51", 0xC1, 2, 3, CMIR_ECORRUPT},
+    };
+    char path[] = "x.dcm";
+    uint8_t s[128], table[2 + 2 + 17 + 1] = {0xFF, 0xC4, 0, 20, 0, 1};
+    uint32_t precision = 0;
+
+    (void)state;
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        cmir_dicom_file file = {
+            .path = path, .syntax = CMIR_DICOM_JPEG, .rows = 300, .cols = 5, .bits_allocated = 16};
+        snprintf(file.syntax_uid, sizeof file.syntax_uid, "%s", cases[c].syntax_uid);
+        table[4] = (uint8_t)(cases[c].class_ << 4);
+        table[21] = cases[c].category;
+        const size_t n = make_jpeg(s, cases[c].marker, 12, 300, table, sizeof table);
+        assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), cases[c].want);
+        s[n - 4] = 0xFF; /* a second table after the scan began */
+        s[n - 3] = 0xC4;
+        assert_int_equal(cmir_dicom_check_jpeg(&file, s, n, &precision, NULL), CMIR_ECORRUPT);
+        table[5] = 2; /* more codes than values */
+        const size_t m = make_jpeg(s, cases[c].marker, 12, 300, table, sizeof table);
+        assert_int_equal(cmir_dicom_check_jpeg(&file, s, m, &precision, NULL), CMIR_ECORRUPT);
+        table[5] = 1;
+    }
 }
 
 int
@@ -250,7 +275,7 @@ main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unpack),     cmocka_unit_test(test_age),
         cmocka_unit_test(test_clean_text), cmocka_unit_test(test_shown_path),
-        cmocka_unit_test(test_check_jpeg),
+        cmocka_unit_test(test_check_jpeg), cmocka_unit_test(test_check_jpeg_tables),
     };
 
     if (argc >= 3 && strcmp(argv[1], "--probe") == 0) {

@@ -118,8 +118,9 @@ cmir_status cmir_dicom_pixels_frame(cmir_dicom_pixels *pixels, uint32_t frame, v
 /* Cuts the stored bits (high_bit and below) out of every word and extends their sign. */
 void cmir_dicom_unpack(const cmir_dicom_file *file, void *buffer, size_t n);
 
-/* Headers of a JPEG or JPEG-LS stream, checked before a decoder sees it: sizes as the data set
- * says, one component, a process that belongs to the transfer syntax.  *precision is 2 .. 16. */
+/* dicom_jpeg.c: a JPEG or JPEG-LS stream, checked before a decoder sees it: sizes as the data set
+ * says, one component, one scan, a process that belongs to the transfer syntax, tables within what
+ * it allows.  *precision is 2 .. 16. */
 cmir_status cmir_dicom_check_jpeg(const cmir_dicom_file *file, const uint8_t *data, size_t nbytes,
                                   uint32_t *precision, cmir_error *err);
 
