@@ -1,112 +1,143 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernel.c: the C reference of every kernel, and the table.  Called by rank.
+/* kernel.c: the C reference of every kernel, and the choice of a table.  Called by rank.
  *
- * The one idea: eight candidate rows are converted from half to double once, transposed so that
- * they lie side by side, and then meet up to 32 query rows.  Each query element is multiplied with
- * eight neighbours in memory, which compilers turn into vector code without reordering any sum.
- *
- * Halves are multiples of 2^-24, so products of two are multiples of 2^-48: where both sides are
- * halves and no partial sum reaches 32, as with unit-norm rows, a sum in double is exact and its
- * order does not matter. */
+ * Packed layout of the reference, shared by the levels that multiply signed bytes: for every 4
+ * dims, 16 lanes of 4 bytes ([padded_dim / 4][16][4]). */
 #include "kernel/kernel.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "base/half.h"
+#include "base/cpu.h"
 
-enum {
-    BLOCK = 8,   /* candidate rows side by side */
-    CHUNK = 32,  /* query rows that share one conversion */
-    TILE = 512   /* dims converted at a time: 32 KiB of doubles */
-};
-
-/* The dot products of `m` <= CHUNK query rows with `n` <= BLOCK candidate rows.  Columns of `dots`
- * past n are zero. */
-static void
-dot_block(const float *query, uint32_t m, const uint16_t *rows, uint32_t n, uint32_t dim,
-          double dots[CHUNK][BLOCK])
+static size_t
+group_nbytes_c(uint32_t padded_dim)
 {
-    double tile[TILE][BLOCK];
+    return (size_t)padded_dim * CMIR_LANES;
+}
 
-    memset(dots, 0, m * sizeof dots[0]);
-    if (n < BLOCK)
-        memset(tile, 0, sizeof tile);
-    for (uint32_t start = 0; start < dim; start += TILE) {
-        const uint32_t width = dim - start < TILE ? dim - start : TILE;
+static void
+pack_c(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group)
+{
+    memset(group, 0, group_nbytes_c(padded_dim));
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t d = 0; d < padded_dim; d += 4)
+            memcpy(group + (size_t)d * CMIR_LANES + i * 4, codes + (size_t)i * padded_dim + d, 4);
+}
 
-        for (uint32_t j = 0; j < n; j++) {
-            const uint16_t *row = rows + (size_t)j * dim + start;
+/* One candidate row against one group. */
+static void
+dot_lanes(const uint8_t *group, const int8_t *row, uint32_t padded_dim, int32_t dots[CMIR_LANES])
+{
+    memset(dots, 0, CMIR_LANES * sizeof *dots);
+    for (uint32_t d = 0; d < padded_dim; d += 4) {
+        const int8_t *lanes = (const int8_t *)group + (size_t)d * CMIR_LANES;
 
-            for (uint32_t d = 0; d < width; d++)
-                tile[d][j] = cmir_half_to_float(row[d]);
+        for (uint32_t i = 0; i < CMIR_LANES; i++)
+            for (uint32_t k = 0; k < 4; k++)
+                dots[i] += lanes[4 * i + k] * row[d + k];
+    }
+}
+
+static float
+score_of(int32_t dot, float scale, float lane_scale, float base)
+{
+    return fmaf((float)dot, scale * lane_scale, base);
+}
+
+/* Row j of the candidate, in group g. */
+static void
+take_row(const cmir_packed *query, const cmir_codes *c, uint32_t g, uint32_t j,
+         const int32_t dots[CMIR_LANES], float *best, uint32_t *row, const cmir_kept *kept)
+{
+    const size_t first = (size_t)g * CMIR_LANES, tile = j / CMIR_TILE;
+
+    if (kept != NULL)
+        memcpy(kept->dots + ((tile * query->n_groups + g) * CMIR_TILE + j % CMIR_TILE) * CMIR_LANES,
+               dots, CMIR_LANES * sizeof *dots);
+    for (uint32_t i = 0; i < CMIR_LANES; i++) {
+        const float f = score_of(dots[i], c->scale[j], query->scale[first + i], c->base[j]);
+
+        if (j == 0 || f > best[first + i]) {
+            best[first + i] = f;
+            if (row != NULL)
+                row[first + i] = j;
         }
-        for (uint32_t i = 0; i < m; i++) {
-            const float *row = query + (size_t)i * dim + start;
-            double sum[BLOCK];
+        if (kept != NULL) {
+            float *most = kept->tile_best + tile * query->n_groups * CMIR_LANES + first + i;
 
-            memcpy(sum, dots[i], sizeof sum);
-            for (uint32_t d = 0; d < width; d++) {
-                const double q = row[d];
-
-                for (uint32_t j = 0; j < BLOCK; j++)
-                    sum[j] += q * tile[d][j];
-            }
-            memcpy(dots[i], sum, sizeof sum);
+            *most = j % CMIR_TILE == 0 || f > *most ? f : *most;
         }
     }
 }
 
 static void
-maxsim_exact_c(const float *query, uint32_t m, const uint16_t *rows, uint32_t n, uint32_t dim,
-               uint32_t *best_row, double *best)
+maxsim_c(const cmir_packed *query, const cmir_codes *c, float *best, uint32_t *row,
+         const cmir_kept *kept)
 {
-    double dots[CHUNK][BLOCK];
+    const size_t nbytes = group_nbytes_c(c->padded_dim);
+    int32_t dots[CMIR_LANES];
 
-    for (uint32_t i = 0; i < m; i++) {
-        best[i] = -INFINITY;
-        best_row[i] = 0;
-    }
-    for (uint32_t i0 = 0; i0 < m; i0 += CHUNK) {
-        const uint32_t mi = m - i0 < CHUNK ? m - i0 : CHUNK;
-
-        for (uint32_t j0 = 0; j0 < n; j0 += BLOCK) {
-            const uint32_t nj = n - j0 < BLOCK ? n - j0 : BLOCK;
-
-            dot_block(query + (size_t)i0 * dim, mi, rows + (size_t)j0 * dim, nj, dim, dots);
-            for (uint32_t i = 0; i < mi; i++)
-                for (uint32_t j = 0; j < nj; j++)
-                    if (dots[i][j] > best[i0 + i]) {
-                        best[i0 + i] = dots[i][j];
-                        best_row[i0 + i] = j0 + j;
-                    }
+    for (uint32_t g = 0; g < query->n_groups; g++)
+        for (uint32_t j = 0; j < c->n; j++) {
+            dot_lanes(query->groups + g * nbytes, c->codes + (size_t)j * c->padded_dim,
+                      c->padded_dim, dots);
+            take_row(query, c, g, j, dots, best, row, kept);
         }
+}
+
+static uint32_t
+select_c(const cmir_packed *query, const cmir_codes *c, const cmir_kept *kept, uint32_t group,
+         const float *threshold, uint32_t *out)
+{
+    const float *lane_scale = query->scale + (size_t)group * CMIR_LANES;
+    uint32_t n = 0;
+
+    for (uint32_t j = 0; j < c->n; j++) {
+        const size_t tile = j / CMIR_TILE;
+        const int32_t *dots =
+            kept->dots +
+            ((tile * query->n_groups + group) * CMIR_TILE + j % CMIR_TILE) * CMIR_LANES;
+
+        for (uint32_t i = 0; i < CMIR_LANES; i++)
+            if (score_of(dots[i], c->scale[j], lane_scale[i], c->base[j]) >= threshold[i])
+                out[n++] = j * CMIR_LANES + i;
     }
+    return n;
 }
 
 static void
-dots_exact_c(const float *query, uint32_t m, const uint16_t *rows, uint32_t n, uint32_t dim,
-             double *out)
+dots_exact_c(const int16_t *query, const int16_t *rows, uint32_t padded_dim, const uint32_t *q,
+             const uint32_t *r, uint32_t n, int32_t *out)
 {
-    double dots[CHUNK][BLOCK];
+    for (uint32_t k = 0; k < n; k++) {
+        const int16_t *a = query + (size_t)q[k] * padded_dim;
+        const int16_t *b = rows + (size_t)r[k] * padded_dim;
+        uint32_t sum = 0; /* wraps where damaged rows are longer than they may be */
 
-    for (uint32_t i0 = 0; i0 < m; i0 += CHUNK) {
-        const uint32_t mi = m - i0 < CHUNK ? m - i0 : CHUNK;
-
-        for (uint32_t j0 = 0; j0 < n; j0 += BLOCK) {
-            const uint32_t nj = n - j0 < BLOCK ? n - j0 : BLOCK;
-
-            dot_block(query + (size_t)i0 * dim, mi, rows + (size_t)j0 * dim, nj, dim, dots);
-            for (uint32_t i = 0; i < mi; i++)
-                memcpy(out + (size_t)(i0 + i) * n + j0, dots[i], nj * sizeof dots[0][0]);
-        }
+        for (uint32_t d = 0; d < padded_dim; d++)
+            sum += (uint32_t)(a[d] * b[d]);
+        out[k] = (int32_t)sum;
     }
 }
 
 void
-cmir_kernels_init(struct cmir_kernels *k, unsigned flags)
+cmir_kernels_init(cmir_kernels *k, unsigned flags)
 {
-    (void)flags; /* no instruction set has its own file yet */
-    k->maxsim_exact = maxsim_exact_c;
-    k->dots_exact = dots_exact_c;
+    *k = (cmir_kernels){"c", group_nbytes_c, pack_c, maxsim_c, select_c, dots_exact_c};
+#if defined(__x86_64__)
+    if ((flags & CMIR_CPU_AVX2) != 0)
+        cmir_kernels_init_avx2(k);
+    if ((flags & CMIR_CPU_AVXVNNI) != 0)
+        cmir_kernels_init_avxvnni(k);
+    if ((flags & CMIR_CPU_AVX512VNNI) != 0)
+        cmir_kernels_init_avx512vnni(k);
+    if ((flags & CMIR_CPU_AMX) != 0)
+        cmir_kernels_init_amx(k);
+#elif defined(__aarch64__)
+    if ((flags & CMIR_CPU_DOTPROD) != 0)
+        cmir_kernels_init_dotprod(k);
+#else
+    (void)flags;
+#endif
 }
