@@ -47,6 +47,9 @@ typedef struct cmir_search_options {
                               SeriesDescription, StudyInstanceUID, VolumeId, Slices; any other
                               name is a label.  A missing value makes every comparison false */
     uint32_t n_threads;    /* 0: the CPUs this process may use */
+    bool exhaustive;       /* maxsim scores every volume; otherwise, in archives of more than some
+                              hundred volumes, those that a first look keeps */
+    uint32_t n_rerank;     /* volumes that the first look keeps; 0: chosen by the archive's size */
 } cmir_search_options;
 
 /* A match: query slice -> candidate slice. */
@@ -75,6 +78,7 @@ typedef struct cmir_result {
     const cmir_hit *hits;      /* best first; ties by volume id unless the score says otherwise */
     size_t n_hits;
     uint64_t n_candidates;     /* volumes that passed the filters */
+    uint64_t n_reranked;       /* of them, those that the first look kept: all, or fewer */
     double seconds;            /* of the search itself, encoding not counted */
 } cmir_result;
 
@@ -83,8 +87,14 @@ typedef struct cmir_result {
  * `query_archive` (which may be `archive` itself) of the same encoder.  Errors: CMIR_EINVAL
  * (slices, `where`: the message shows the place), CMIR_ENOTFOUND, CMIR_EMISMATCH, CMIR_ENOMEM.  An
  * archive in which nothing passes the filters gives a result of 0 hits.  The result is owned by
- * the caller and outlives the archive.  Scores are the same on every CPU within 1e-5 and
- * repeat exactly on one. */
+ * the caller and outlives the archive.
+ *
+ * Scores and matches are exact.  Stored embeddings are rows in fixed point (16 bits, docs/format.md),
+ * and so is the query; every product and every sum over slices is an integer, so scores, order and
+ * matching slices are those of a brute force over the stored embeddings, bit for bit the same on
+ * every CPU and with any number of threads.  With `exhaustive`, and for every score but maxsim, no
+ * volume that belongs into the list is left out; without, maxsim leaves out what its first look did
+ * not keep (recall: docs/performance.md). */
 CMIR_API cmir_status
 cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmir_volume *query,
                    const cmir_search_options *options, cmir_result **out, cmir_error *err);

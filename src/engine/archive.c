@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/half.h"
 #include "base/memory.h"
 #include "engine/engine_internal.h"
+#include "store/codes.h"
 
 cmir_status
 cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane plane, cmir_error *err)
@@ -238,7 +238,7 @@ cmir_rows_to_embeddings(const cmir_rows *rows, const char *volume_id, cmir_embed
         }
         for (uint32_t d = 0; d < dim; d++)
             out->rows[(size_t)slice * dim + d] =
-                cmir_half_to_float(rows->exact[(size_t)r * dim + d]);
+                (float)rows->exact[(size_t)r * rows->padded_dim + d] / CMIR_UNIT;
         out->marks[slice] = (uint8_t)(r < rows->n_scored ? 0 : CMIR_SLICE_AIR);
     }
     return CMIR_OK;

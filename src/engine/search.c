@@ -2,26 +2,28 @@
 /* search.c: the search functions of the public interface: query, snapshot, ranking and
  * localisation put together.
  *
- * The one idea: wherever a query comes from, it becomes a record and rows in half precision, and
- * from there on there is one path; so a volume scores the same from a file and from an archive. */
+ * The one idea: wherever a query comes from, it becomes a record and rows in fixed point, and from
+ * there on there is one path; so a volume scores the same from a file and from an archive. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/cpu.h"
 #include "base/error.h"
-#include "base/half.h"
 #include "base/memory.h"
 #include "base/thread.h"
 #include "engine/engine_internal.h"
 #include "engine/result.h"
 #include "rank/rank.h"
+#include "store/codes.h"
 
 #define DEFAULT_LIMIT 10u
 
 /* The query's rows that take part, in memory of their own. */
 struct query_rows {
     cmir_query query;
-    float *rows;
+    int16_t *rows;
     uint32_t *slice;
 };
 
@@ -63,47 +65,48 @@ static cmir_status
 take_rows(const cmir_embeddings *e, uint32_t first, uint32_t last, const char *name,
           struct query_rows *out, cmir_error *err)
 {
-    const uint32_t n = last - first + 1, dim = e->dim;
+    const uint32_t n = last - first + 1;
+    const uint32_t width =
+        (e->dim + CMIR_DIM_MULTIPLE - 1) / CMIR_DIM_MULTIPLE * CMIR_DIM_MULTIPLE;
     uint32_t taken = 0;
 
-    /* n * dim floats are part of what `e` holds already: no overflow. */
-    out->rows = cmir_alloc_aligned((size_t)n * dim, sizeof *out->rows);
+    out->rows = cmir_alloc_aligned((size_t)n * width, sizeof *out->rows);
     out->slice = cmir_alloc(n, sizeof *out->slice);
     if (out->rows == NULL || out->slice == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory for a query of %u slices", name, n);
     for (uint32_t i = first; i <= last; i++) {
-        const float *from = e->rows + (size_t)i * dim;
-        float *to = out->rows + (size_t)taken * dim;
+        const float *from = e->rows + (size_t)i * e->dim;
+        const double norm = cmir_row_norm(from, e->dim);
 
         if (e->marks[i] & CMIR_SLICE_AIR)
             continue;
-        for (uint32_t d = 0; d < dim; d++)
-            to[d] = cmir_half_to_float(cmir_float_to_half(from[d]));
+        if (!(norm > 0) || isinf(norm))
+            return FAIL(err, CMIR_EINVAL, "%s: the embedding of slice %u has no direction", name, i);
+        cmir_row_fix(from, e->dim, norm, width, out->rows + (size_t)taken * width);
         out->slice[taken++] = i;
     }
     if (taken == 0)
         return FAIL(err, CMIR_EINVAL, "%s: the slices %u:%u hold only air: nothing to search for",
                     name, first, last);
-    out->query = (cmir_query){out->rows, out->slice, taken, dim};
+    out->query = (cmir_query){out->rows, out->slice, taken, width};
     return CMIR_OK;
 }
 
-/* Everything about one hit but its rank and score. */
+/* Everything about one hit but its rank, score and matches. */
 static cmir_status
-fill_hit(const cmir_query *query, double query_spacing_mm, const cmir_rows *rows,
-         const cmir_record *record, cmir_match *matches, cmir_hit *hit, cmir_error *err)
+fill_hit(uint32_t m, double query_spacing_mm, const cmir_record *record, const cmir_match *matches,
+         cmir_hit *hit, cmir_error *err)
 {
     cmir_run run;
-    cmir_status st;
+    cmir_status st = cmir_locate(matches, m, query_spacing_mm, record->n_slices,
+                                 record->slice_spacing_mm, &run, err);
 
-    if ((st = cmir_match_rows(query, rows, matches, err)) != CMIR_OK ||
-        (st = cmir_locate(matches, query->n_rows, query_spacing_mm, record->n_slices,
-                          record->slice_spacing_mm, &run, err)) != CMIR_OK)
+    if (st != CMIR_OK)
         return st;
     hit->record = record;
     hit->matches = matches;
-    hit->n_matches = query->n_rows;
-    for (uint32_t i = 1; i < query->n_rows; i++)
+    hit->n_matches = m;
+    for (uint32_t i = 1; i < m; i++)
         if (matches[i].similarity > matches[hit->best].similarity)
             hit->best = i;
     hit->match_first = run.match_first;
@@ -116,41 +119,65 @@ fill_hit(const cmir_query *query, double query_spacing_mm, const cmir_rows *rows
     return CMIR_OK;
 }
 
+/* The hits behind `ranked`. */
+static cmir_status
+fill_hits(const cmir_snapshot *snapshot, const cmir_query *query, const cmir_ranked *ranked,
+          size_t n, cmir_engine_result *result, cmir_error *err)
+{
+    const uint32_t m = query->n_rows;
+    const cmir_rows **rows = cmir_alloc(n, sizeof *rows);
+    cmir_status st;
+
+    if (rows == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory for %zu hits", n);
+    for (size_t i = 0; i < n; i++)
+        rows[i] = &cmir_snapshot_get(snapshot, ranked[i].candidate)->rows;
+    st = cmir_engine_result_reserve(result, n, m, err);
+    if (st == CMIR_OK)
+        st = cmir_match_rows(query, cmir_snapshot_center(snapshot), rows, n, cmir_cpu_flags(),
+                             result->matches, err);
+    for (size_t i = 0; i < n && st == CMIR_OK; i++) {
+        cmir_hit *hit = &result->hits[i];
+
+        if ((st = cmir_snapshot_record(snapshot, ranked[i].candidate, &result->records[i], err)) !=
+            CMIR_OK)
+            break;
+        hit->rank = (uint32_t)i + 1;
+        hit->score = ranked[i].score;
+        st = fill_hit(m, result->query->slice_spacing_mm, result->records[i],
+                      result->matches + i * m, hit, err);
+    }
+    free(rows);
+    return st;
+}
+
 static cmir_status
 rank_snapshot(const cmir_snapshot *snapshot, const struct query_rows *rows,
               const cmir_search_options *o, cmir_engine_result *result, cmir_error *err)
 {
     const size_t count = cmir_snapshot_count(snapshot);
     const uint32_t wanted = o->limit == 0 ? DEFAULT_LIMIT : o->limit;
-    const uint32_t limit = count < wanted ? (uint32_t)count : wanted;
-    const uint32_t n_threads = o->n_threads == 0 ? cmir_cpu_count() : o->n_threads;
-    const uint32_t m = rows->query.n_rows;
+    const cmir_rank_options options = {.score = o->score,
+                                       .limit = count < wanted ? (uint32_t)count : wanted,
+                                       .n_threads = o->n_threads,
+                                       .exhaustive = o->exhaustive,
+                                       .n_rerank = o->n_rerank,
+                                       .cpu_flags = cmir_cpu_flags()};
+    cmir_rank_work work;
     size_t n_ranked = 0;
     cmir_status st = CMIR_OK;
 
     result->view.n_candidates = count;
     if (count == 0)
         return CMIR_OK;
-    cmir_ranked *ranked = cmir_alloc(limit, sizeof *ranked);
+    cmir_ranked *ranked = cmir_alloc(options.limit, sizeof *ranked);
     if (ranked == NULL)
-        return FAIL(err, CMIR_ENOMEM, "no memory for %u hits", limit);
-    if ((st = cmir_rank(&rows->query, snapshot, o->score, limit, n_threads, ranked, &n_ranked,
-                        err)) != CMIR_OK ||
-        (st = cmir_engine_result_reserve(result, n_ranked, m, err)) != CMIR_OK)
-        goto done;
-    for (size_t i = 0; i < n_ranked && st == CMIR_OK; i++) {
-        cmir_hit *hit = &result->hits[i];
-        if ((st = cmir_snapshot_record(snapshot, ranked[i].candidate, &result->records[i], err)) !=
-            CMIR_OK)
-            break;
-        hit->rank = (uint32_t)i + 1;
-        hit->score = ranked[i].score;
-        st = fill_hit(&rows->query, result->query->slice_spacing_mm,
-                      &cmir_snapshot_get(snapshot, ranked[i].candidate)->rows, result->records[i],
-                      result->matches + i * m, hit, err);
-    }
+        return FAIL(err, CMIR_ENOMEM, "no memory for %u hits", options.limit);
+    st = cmir_rank(&rows->query, snapshot, &options, ranked, &n_ranked, &work, err);
+    if (st == CMIR_OK)
+        st = fill_hits(snapshot, &rows->query, ranked, n_ranked, result, err);
     result->view.n_hits = n_ranked;
-done:
+    result->view.n_reranked = work.n_reranked;
     free(ranked);
     return st;
 }

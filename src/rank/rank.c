@@ -1,335 +1,122 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rank.c: the score of every candidate, and the best of them.  Called by engine.
+/* rank.c: from a query and a snapshot to the best candidates: which stages run.  Called by engine.
  *
- * The one idea: threads take candidates one by one and write each score to the candidate's own
- * place; the order is made afterwards by one thread, so the result does not depend on how many
- * threads ran. */
+ * maxsim: a first look at every volume where there are many (coarse.c), then screening with proven
+ * bounds and exact scores of what is left (screen.c).  The other scores look at everything. */
 #include "rank/rank.h"
 
-#include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
-#include "base/half.h"
 #include "base/memory.h"
 #include "base/thread.h"
-#include "rank/rank_internal.h"
+#include "rank/scores.h"
 
-/* Candidate rows whose dot products with the whole query are held at a time. */
-enum { ROWS_AT_A_TIME = 64 };
+/* Kept by a first look: docs/performance.md shows recall against them. */
+#define RERANK_LEAST 512u
+#define RERANK_PART 64u /* of the archive */
 
-/* What one thread needs beside the job; allocated before any thread starts. */
-struct scratch {
-    double *best;       /* [m] */
-    uint32_t *best_row; /* [m] */
-    double *dots;       /* symmetric: [m][ROWS_AT_A_TIME] */
-    double *sum;        /* mean: [dim] */
-};
-
-struct job {
-    const cmir_query *query;
-    const cmir_snapshot *snapshot;
-    cmir_score score;
-    struct cmir_kernels kernels;
-    const double *query_sum; /* mean: [dim] */
-    struct scratch *scratch; /* one per thread */
-    double *scores;          /* one per candidate */
-    size_t n_candidates;
-    atomic_size_t next;
-};
-
-static double
-score_maxsim(const struct job *job, const cmir_rows *rows, struct scratch *s)
-{
-    const cmir_query *q = job->query;
-    double sum = 0.0;
-
-    job->kernels.maxsim_exact(q->rows, q->n_rows, rows->exact, rows->n_scored, q->dim, s->best_row,
-                              s->best);
-    for (uint32_t i = 0; i < q->n_rows; i++)
-        sum += s->best[i];
-    return sum / q->n_rows;
-}
-
-/* Both directions from one pass over the dot products. */
-static double
-score_symmetric(const struct job *job, const cmir_rows *rows, struct scratch *s)
-{
-    const cmir_query *q = job->query;
-    double forth = 0.0, back = 0.0;
-
-    for (uint32_t i = 0; i < q->n_rows; i++)
-        s->best[i] = -INFINITY;
-    for (uint32_t start = 0; start < rows->n_scored; start += ROWS_AT_A_TIME) {
-        const uint32_t left = rows->n_scored - start;
-        const uint32_t n = left < ROWS_AT_A_TIME ? left : ROWS_AT_A_TIME;
-
-        job->kernels.dots_exact(q->rows, q->n_rows, rows->exact + (size_t)start * q->dim, n, q->dim,
-                                s->dots);
-        for (uint32_t j = 0; j < n; j++) {
-            double best = -INFINITY;
-
-            for (uint32_t i = 0; i < q->n_rows; i++) {
-                const double dot = s->dots[(size_t)i * n + j];
-
-                best = dot > best ? dot : best;
-                s->best[i] = dot > s->best[i] ? dot : s->best[i];
-            }
-            back += best;
-        }
-    }
-    for (uint32_t i = 0; i < q->n_rows; i++)
-        forth += s->best[i];
-    return 0.5 * (forth / q->n_rows + back / rows->n_scored);
-}
-
-/* Cosine of the mean embeddings; the means' lengths cancel, so sums do.  0 where a mean is 0. */
-static double
-score_mean(const struct job *job, const cmir_rows *rows, struct scratch *s)
-{
-    const uint32_t dim = job->query->dim;
-    double dot = 0.0, query_norm = 0.0, norm = 0.0;
-
-    memset(s->sum, 0, dim * sizeof *s->sum);
-    for (uint32_t i = 0; i < rows->n_scored; i++)
-        for (uint32_t d = 0; d < dim; d++)
-            s->sum[d] += cmir_half_to_float(rows->exact[(size_t)i * dim + d]);
-    for (uint32_t d = 0; d < dim; d++) {
-        dot += job->query_sum[d] * s->sum[d];
-        query_norm += job->query_sum[d] * job->query_sum[d];
-        norm += s->sum[d] * s->sum[d];
-    }
-    return query_norm > 0.0 && norm > 0.0 ? dot / (sqrt(query_norm) * sqrt(norm)) : 0.0;
-}
-
-static void
-score_candidates(void *ctx, uint32_t thread)
-{
-    struct job *job = ctx;
-
-    for (;;) {
-        const size_t index = atomic_fetch_add(&job->next, 1);
-
-        if (index >= job->n_candidates)
-            return;
-        const cmir_rows *rows = &cmir_snapshot_get(job->snapshot, index)->rows;
-        struct scratch *s = &job->scratch[thread];
-
-        job->scores[index] = job->score == CMIR_MEAN        ? score_mean(job, rows, s)
-                             : job->score == CMIR_SYMMETRIC ? score_symmetric(job, rows, s)
-                                                            : score_maxsim(job, rows, s);
-    }
-}
-
-static void
-free_scratch(struct scratch *scratch, uint32_t n)
-{
-    if (scratch == NULL)
-        return;
-    for (uint32_t i = 0; i < n; i++) {
-        free(scratch[i].best);
-        free(scratch[i].best_row);
-        free(scratch[i].dots);
-        free(scratch[i].sum);
-    }
-    free(scratch);
-}
-
-static struct scratch *
-make_scratch(const cmir_query *q, cmir_score score, uint32_t n)
-{
-    struct scratch *scratch = cmir_alloc_zeroed(n, sizeof *scratch);
-    bool ok = scratch != NULL;
-
-    for (uint32_t i = 0; ok && i < n; i++) {
-        struct scratch *s = &scratch[i];
-
-        s->best = cmir_alloc(q->n_rows, sizeof *s->best);
-        s->best_row = cmir_alloc(q->n_rows, sizeof *s->best_row);
-        ok = s->best != NULL && s->best_row != NULL;
-        if (score == CMIR_SYMMETRIC)
-            ok = ok && (s->dots = cmir_alloc((size_t)q->n_rows * ROWS_AT_A_TIME,
-                                             sizeof *s->dots)) != NULL;
-        if (score == CMIR_MEAN)
-            ok = ok && (s->sum = cmir_alloc(q->dim, sizeof *s->sum)) != NULL;
-    }
-    if (ok)
-        return scratch;
-    free_scratch(scratch, n);
-    return NULL;
-}
-
-/* maxsim, symmetric and mean: one candidate's score needs no other candidate. */
-static cmir_status
-rank_each(const cmir_query *q, const cmir_snapshot *snapshot, cmir_score score, uint32_t n_threads,
-          const struct cmir_kernels *kernels, double *scores, cmir_error *err)
-{
-    double query_sum[CMIR_MAX_DIM];
-    struct job job = {.query = q,
-                      .snapshot = snapshot,
-                      .score = score,
-                      .kernels = *kernels,
-                      .query_sum = query_sum,
-                      .scratch = make_scratch(q, score, n_threads),
-                      .scores = scores,
-                      .n_candidates = cmir_snapshot_count(snapshot)};
-
-    if (job.scratch == NULL)
-        return FAIL(err, CMIR_ENOMEM, "no memory to score %zu volumes", job.n_candidates);
-    memset(query_sum, 0, sizeof query_sum);
-    for (uint32_t i = 0; score == CMIR_MEAN && i < q->n_rows; i++)
-        for (uint32_t d = 0; d < q->dim; d++)
-            query_sum[d] += q->rows[(size_t)i * q->dim + d];
-    atomic_init(&job.next, 0);
-    cmir_parallel(n_threads, score_candidates, &job);
-    free_scratch(job.scratch, n_threads);
-    return CMIR_OK;
-}
-
-/* Whether candidate a is listed before candidate b. */
-static bool
-comes_before(const cmir_scores *s, size_t a, size_t b)
-{
-    if (s->score[a] != s->score[b])
-        return s->score[a] > s->score[b];
-    if (s->first != NULL && s->first[a] != s->first[b])
-        return s->first[a] < s->first[b];
-    return a < b;
-}
-
-/* Restores the heap below `i`; the root is the last of those kept. */
-static void
-sift_down(const cmir_scores *s, cmir_ranked *heap, size_t n, size_t i)
-{
-    for (;;) {
-        size_t last = i;
-
-        for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < n; child++)
-            if (comes_before(s, heap[last].candidate, heap[child].candidate))
-                last = child;
-        if (last == i)
-            return;
-        const cmir_ranked swap = heap[i];
-        heap[i] = heap[last];
-        heap[last] = swap;
-        i = last;
-    }
-}
-
-/* Writes the best `limit` candidates in order. */
 static size_t
-select_best(const cmir_scores *s, size_t n_candidates, size_t limit, cmir_ranked *out)
+n_to_rerank(const cmir_rank_options *o, size_t n)
 {
-    size_t n = 0;
+    const size_t automatic = n / RERANK_PART > RERANK_LEAST ? n / RERANK_PART : RERANK_LEAST;
+    const size_t wanted = o->n_rerank > 0 ? o->n_rerank : automatic;
+    const size_t least = o->limit > wanted ? o->limit : wanted; /* a full list, always */
 
-    for (size_t c = 0; c < n_candidates && limit > 0; c++) {
-        if (s->listed != NULL && !s->listed[c])
-            continue;
-        if (n < limit) {
-            out[n++] = (cmir_ranked){c, s->score[c]};
-            for (size_t i = n == limit ? n / 2 : 0; i-- > 0;)
-                sift_down(s, out, n, i);
-        } else if (comes_before(s, c, out[0].candidate)) {
-            out[0] = (cmir_ranked){c, s->score[c]};
-            sift_down(s, out, n, 0);
-        }
+    return o->exhaustive || least > n ? n : least;
+}
+
+/* What the screening sees first: where everything is ranked, a first look still finds good
+ * candidates to begin with; they set the bar that the others must reach. */
+static cmir_status
+make_order(const cmir_prepared *p, const cmir_snapshot *snapshot, size_t n_keep, uint32_t limit,
+           uint32_t n_threads, size_t *order, cmir_error *err)
+{
+    const size_t n = cmir_snapshot_count(snapshot);
+    const size_t n_look = n_keep < n ? n_keep : limit < n / 16 ? 2 * (size_t)limit : 0;
+    cmir_ranked *best = cmir_alloc(n_look, sizeof *best);
+    uint8_t *taken = cmir_alloc_zeroed(n, 1);
+    size_t at = 0;
+    cmir_status st = CMIR_OK;
+
+    if (best == NULL || taken == NULL)
+        st = FAIL(err, CMIR_ENOMEM, "no memory for the order of %zu volumes", n);
+    if (st == CMIR_OK && n_look > 0)
+        st = cmir_coarse(p, snapshot, n_look, n_threads, best, err);
+    for (size_t i = 0; st == CMIR_OK && i < n_look; i++) {
+        order[at++] = best[i].candidate;
+        taken[best[i].candidate] = 1;
     }
-    for (size_t i = n / 2; i-- > 0;)
-        sift_down(s, out, n, i);
-    for (size_t end = n; end > 1; end--) { /* heap sort: the last goes to the end */
-        const cmir_ranked swap = out[0];
-        out[0] = out[end - 1];
-        out[end - 1] = swap;
-        sift_down(s, out, end - 1, 0);
-    }
-    return n;
+    for (size_t c = 0; st == CMIR_OK && at < n_keep; c++)
+        if (!taken[c])
+            order[at++] = c;
+    free(best);
+    free(taken);
+    return st;
+}
+
+static cmir_status
+rank_maxsim(const cmir_prepared *p, const cmir_snapshot *snapshot, const cmir_rank_options *o,
+            uint32_t n_threads, cmir_scores *scores, cmir_rank_work *work, cmir_error *err)
+{
+    const size_t n_keep = n_to_rerank(o, cmir_snapshot_count(snapshot));
+    size_t *order = cmir_alloc(n_keep, sizeof *order);
+    cmir_status st;
+
+    if (order == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory for the order of %zu volumes", n_keep);
+    if ((st = make_order(p, snapshot, n_keep, o->limit, n_threads, order, err)) == CMIR_OK)
+        st = cmir_screen(p, snapshot, order, n_keep, o->limit, n_threads, scores, work, err);
+    free(order);
+    return st;
 }
 
 static cmir_status
 check_shapes(const cmir_query *q, const cmir_snapshot *snapshot, cmir_error *err)
 {
-    if (q->n_rows == 0 || q->n_rows > CMIR_MAX_SLICES || q->dim == 0 || q->dim > CMIR_MAX_DIM)
-        return FAIL(err, CMIR_EINVAL, "query: %u slices of %u dimensions cannot be searched with",
-                    q->n_rows, q->dim);
     for (size_t c = 0; c < cmir_snapshot_count(snapshot); c++) {
         const cmir_candidate *candidate = cmir_snapshot_get(snapshot, c);
 
-        if (candidate->rows.dim != q->dim)
+        if (candidate->rows.padded_dim != q->padded_dim)
             return FAIL(err, CMIR_EMISMATCH,
                         "volume %s has embeddings of %u dimensions, the query of %u",
-                        candidate->volume_id, candidate->rows.dim, q->dim);
-        if (candidate->rows.n_scored == 0 || candidate->rows.n_scored > candidate->rows.n_rows)
-            return FAIL(err, CMIR_ECORRUPT, "volume %s has %u rows to score of %u",
-                        candidate->volume_id, candidate->rows.n_scored, candidate->rows.n_rows);
+                        candidate->volume_id, candidate->rows.padded_dim, q->padded_dim);
     }
     return CMIR_OK;
 }
 
 cmir_status
-cmir_rank(const cmir_query *query, const cmir_snapshot *snapshot, cmir_score score, uint32_t limit,
-          uint32_t n_threads, cmir_ranked *out, size_t *n_out, cmir_error *err)
+cmir_rank(const cmir_query *query, const cmir_snapshot *snapshot, const cmir_rank_options *o,
+          cmir_ranked *out, size_t *n_out, cmir_rank_work *work, cmir_error *err)
 {
     const size_t n = cmir_snapshot_count(snapshot);
-    const bool votes = score == CMIR_FREQ || score == CMIR_MAX || score == CMIR_SUM;
-    struct cmir_kernels kernels;
-    cmir_scores s = {0};
+    const bool votes = o->score == CMIR_FREQ || o->score == CMIR_MAX || o->score == CMIR_SUM;
+    uint32_t n_threads = o->n_threads == 0 ? cmir_cpu_count() : o->n_threads;
+    cmir_prepared prepared;
+    cmir_scores scores = {0};
     cmir_status st;
 
     *n_out = 0;
-    if ((unsigned)score > CMIR_MEAN)
-        return FAIL(err, CMIR_EINVAL, "score: %d is none", (int)score);
-    if ((st = check_shapes(query, snapshot, err)) != CMIR_OK || n == 0)
+    *work = (cmir_rank_work){.n_reranked = n};
+    if ((unsigned)o->score > CMIR_MEAN)
+        return FAIL(err, CMIR_EINVAL, "score: %d is none", (int)o->score);
+    if ((st = check_shapes(query, snapshot, err)) != CMIR_OK || n == 0 || o->limit == 0)
         return st;
-    if (n_threads == 0)
-        n_threads = cmir_cpu_count();
-    if (n_threads > CMIR_MAX_THREADS)
-        n_threads = CMIR_MAX_THREADS;
-    if (n_threads > n)
-        n_threads = (uint32_t)n;
-    cmir_kernels_init(&kernels, 0);
-    s.score = cmir_alloc_zeroed(n, sizeof *s.score);
-    if (votes) {
-        s.first = cmir_alloc_zeroed(n, sizeof *s.first);
-        s.listed = cmir_alloc_zeroed(n, sizeof *s.listed);
-    }
-    if (s.score == NULL || (votes && (s.first == NULL || s.listed == NULL)))
-        st = FAIL(err, CMIR_ENOMEM, "no memory for the scores of %zu volumes", n);
-    else if (votes)
-        st = cmir_rank_votes(query, snapshot, score, n_threads, &kernels, &s, err);
-    else
-        st = rank_each(query, snapshot, score, n_threads, &kernels, s.score, err);
+    n_threads = n_threads > CMIR_MAX_THREADS ? CMIR_MAX_THREADS : n_threads;
+    n_threads = n_threads > n ? (uint32_t)n : n_threads;
+    if ((st = cmir_prepare(query, cmir_snapshot_center(snapshot), o->cpu_flags, &prepared, err)) !=
+        CMIR_OK)
+        return st;
+    st = cmir_scores_make(n, votes, votes || o->score == CMIR_MAXSIM, &scores, err);
+    if (st == CMIR_OK && votes)
+        st = cmir_rank_votes(&prepared, snapshot, o->score, n_threads, &scores, err);
+    else if (st == CMIR_OK && o->score == CMIR_MAXSIM)
+        st = rank_maxsim(&prepared, snapshot, o, n_threads, &scores, work, err);
+    else if (st == CMIR_OK)
+        st = cmir_rank_pairwise(&prepared, snapshot, o->score, n_threads, &scores, err);
     if (st == CMIR_OK)
-        *n_out = select_best(&s, n, limit, out);
-    free(s.score);
-    free(s.first);
-    free(s.listed);
-    return st;
-}
-
-cmir_status
-cmir_match_rows(const cmir_query *query, const cmir_rows *rows, cmir_match *out, cmir_error *err)
-{
-    const uint32_t m = query->n_rows;
-    struct cmir_kernels kernels;
-    cmir_status st = CMIR_OK;
-
-    if (rows->dim != query->dim || rows->n_scored == 0)
-        return FAIL(err, CMIR_EMISMATCH, "candidate: %u rows of %u dimensions, query of %u",
-                    rows->n_scored, rows->dim, query->dim);
-    double *best = cmir_alloc(m, sizeof *best);
-    uint32_t *best_row = cmir_alloc(m, sizeof *best_row);
-    if (best == NULL || best_row == NULL) {
-        st = FAIL(err, CMIR_ENOMEM, "no memory for the matches of %u slices", m);
-    } else {
-        cmir_kernels_init(&kernels, 0);
-        kernels.maxsim_exact(query->rows, m, rows->exact, rows->n_scored, query->dim, best_row,
-                             best);
-        for (uint32_t i = 0; i < m; i++)
-            out[i] = (cmir_match){query->slice[i], rows->slice[best_row[i]], (float)best[i]};
-    }
-    free(best);
-    free(best_row);
+        *n_out = cmir_select_best(&scores, n, o->limit, out);
+    cmir_scores_free(&scores);
+    cmir_prepared_free(&prepared);
     return st;
 }

@@ -6,6 +6,7 @@
 #ifndef CMIR_RANK_RANK_H
 #define CMIR_RANK_RANK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,12 +15,12 @@
 
 #include "store/store.h"
 
-/* The query's rows, rounded to half precision like the stored ones, so that a volume scores the
+/* The query's rows in fixed point (store/codes.h) like the stored ones, so that a volume scores the
  * same from a file and from the archive. */
 typedef struct cmir_query {
-    const float *rows;     /* [n_rows][dim] */
+    const int16_t *rows;   /* [n_rows][padded_dim], 64-byte aligned */
     const uint32_t *slice; /* [n_rows] slice numbers, ascending */
-    uint32_t n_rows, dim;
+    uint32_t n_rows, padded_dim;
 } cmir_query;
 
 typedef struct cmir_ranked {
@@ -27,18 +28,40 @@ typedef struct cmir_ranked {
     double score;
 } cmir_ranked;
 
-/* cmir_rank() scores every candidate of `snapshot` and writes the best min(limit, count) to
- * `out` (room for `limit`), best first; *n_out tells how many.  freq, max and sum list only volumes that received a
- * vote.  Exact: equal to a float64 brute force over the stored halves within 1e-5, in order as
- * well; equal scores by volume id unless search.h says otherwise. */
-cmir_status cmir_rank(const cmir_query *query, const cmir_snapshot *snapshot, cmir_score score,
-                      uint32_t limit, uint32_t n_threads, cmir_ranked *out, size_t *n_out,
-                      cmir_error *err);
+typedef struct cmir_rank_options {
+    cmir_score score;
+    uint32_t limit;      /* hits wanted */
+    uint32_t n_threads;  /* 0: the CPUs this process may use */
+    bool exhaustive;     /* no first look: every candidate is ranked */
+    uint32_t n_rerank;   /* candidates that a first look keeps; 0: by the size of the archive */
+    unsigned cpu_flags;  /* base/cpu.h */
+} cmir_rank_options;
 
-/* cmir_match_rows() gives for each query row its match in `rows` (room for query->n_rows): slice
- * numbers and exact similarity.  Equal similarities: the first slice. */
-cmir_status cmir_match_rows(const cmir_query *query, const cmir_rows *rows, cmir_match *out,
-                            cmir_error *err);
+/* What a search did. */
+typedef struct cmir_rank_work {
+    uint64_t n_reranked; /* candidates left after the first look */
+    uint64_t n_exact;    /* of them, scored exactly */
+    double screened;     /* share of the products of query rows with rows of the n_reranked that were
+                            computed; the others could not matter */
+} cmir_rank_work;
+
+/* cmir_rank() ranks the candidates of `snapshot` and writes the best min(limit, count) to `out`
+ * (room for `limit`), best first; *n_out tells how many.  freq, max and sum list only volumes that received a vote.
+ *
+ * Exact: a score is computed from integers, so it is the same bits on every CPU, with any number of
+ * threads; it equals a brute force over the stored rows but for the rounding of one division.
+ * Volumes are left unscored only where a proven bound keeps them out of the list (screen.c), or,
+ * for maxsim in large archives unless `exhaustive`, where the first look did not keep them
+ * (coarse.c).  Equal scores by volume id unless search.h says otherwise. */
+cmir_status cmir_rank(const cmir_query *query, const cmir_snapshot *snapshot,
+                      const cmir_rank_options *options, cmir_ranked *out, size_t *n_out,
+                      cmir_rank_work *work, cmir_error *err);
+
+/* cmir_match_rows() gives for each query row its match in each of `n` candidates: slice numbers and
+ * exact similarity ([n][query->n_rows]).  Equal similarities: the first slice. */
+cmir_status cmir_match_rows(const cmir_query *query, const int16_t *center,
+                            const cmir_rows *const *rows, size_t n, unsigned cpu_flags,
+                            cmir_match *out, cmir_error *err);
 
 /* The matched run of a hit: locate.c tells the definition. */
 typedef struct cmir_run {

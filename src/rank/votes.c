@@ -4,7 +4,8 @@
  *
  * The one idea: for every query slice each thread keeps the 20 nearest slices of the candidates it
  * took, in one total order (similarity, candidate, slice); merging those lists gives the 20
- * nearest of all, whoever took what. */
+ * nearest of all, whoever took what.  Only slices whose screening, with its bound (match.c), reaches
+ * the 20th nearest so far are computed exactly. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -13,15 +14,14 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread.h"
-#include "rank/rank_internal.h"
+#include "rank/match.h"
+#include "rank/scores.h"
+#include "store/codes.h"
 
-enum {
-    N_NEAREST = 20,
-    ROWS_AT_A_TIME = 64 /* candidate rows whose dot products are held at a time */
-};
+enum { N_NEAREST = 20 };
 
 struct neighbour {
-    double similarity;
+    int32_t product; /* exact: similarity in fixed point */
     uint32_t candidate, row;
 };
 
@@ -32,11 +32,10 @@ struct nearest {
 };
 
 struct vote_job {
-    const cmir_query *query;
+    const cmir_prepared *p;
     const cmir_snapshot *snapshot;
-    const struct cmir_kernels *kernels;
     struct nearest *lists; /* [n_threads][m] */
-    double *dots;          /* [n_threads][m][ROWS_AT_A_TIME] */
+    cmir_scratch *scratch; /* [n_threads] */
     size_t n_candidates;
     atomic_size_t next;
 };
@@ -44,8 +43,8 @@ struct vote_job {
 static bool
 is_nearer(const struct neighbour *a, const struct neighbour *b)
 {
-    if (a->similarity != b->similarity)
-        return a->similarity > b->similarity;
+    if (a->product != b->product)
+        return a->product > b->product;
     return a->candidate != b->candidate ? a->candidate < b->candidate : a->row < b->row;
 }
 
@@ -66,24 +65,66 @@ insert(struct nearest *list, const struct neighbour *hit)
     list->hit[i] = *hit;
 }
 
-static void
-collect_candidate(struct vote_job *job, size_t index, struct nearest *lists, double *dots)
+/* What f of a row must reach to get into the list of query row `row`, at `lane`. */
+static float
+threshold_of(const cmir_prepared *p, const cmir_rows *rows, const cmir_scratch *s,
+             const struct nearest *list, uint32_t lane, uint32_t row)
 {
-    const cmir_query *q = job->query;
+    const double unit = 1.0 / ((double)CMIR_UNIT * CMIR_UNIT);
+
+    if (list->n < N_NEAREST)
+        return -INFINITY;
+    const double bound =
+        cmir_screening_bound((double)p->norm[lane], (double)p->residual[lane], 1.0, rows);
+    return (float)(((double)list->hit[N_NEAREST - 1].product - (double)s->of_mean[row]) * unit -
+                   bound);
+}
+
+/* One group of the query, which is group `at` of `part`. */
+static void
+collect_group(const struct vote_job *job, size_t index, const cmir_packed *part, uint32_t at,
+              uint32_t group, struct nearest *lists, cmir_scratch *s)
+{
+    const cmir_prepared *p = job->p;
     const cmir_rows *rows = &cmir_snapshot_get(job->snapshot, index)->rows;
+    const cmir_codes codes = cmir_codes_of(rows);
+    const uint32_t *lane_row = p->lane_row + (size_t)group * CMIR_LANES;
+    _Alignas(64) float threshold[CMIR_LANES];
 
-    for (uint32_t start = 0; start < rows->n_scored; start += ROWS_AT_A_TIME) {
-        const uint32_t left = rows->n_scored - start;
-        const uint32_t n = left < ROWS_AT_A_TIME ? left : ROWS_AT_A_TIME;
+    for (uint32_t i = 0; i < CMIR_LANES; i++)
+        threshold[i] = lane_row[i] == CMIR_NO_ROW
+                           ? INFINITY
+                           : threshold_of(p, rows, s, &lists[lane_row[i]],
+                                          group * CMIR_LANES + i, lane_row[i]);
+    const uint32_t n = p->kernels.select(part, &codes, &s->kept, at, threshold, s->selected);
+    for (uint32_t k = 0; k < n; k++) {
+        s->q[k] = lane_row[s->selected[k] % CMIR_LANES];
+        s->r[k] = s->selected[k] / CMIR_LANES;
+    }
+    p->kernels.dots_exact(p->query->rows, rows->exact, rows->padded_dim, s->q, s->r, n, s->dots);
+    for (uint32_t k = 0; k < n; k++) {
+        const struct neighbour hit = {s->dots[k], (uint32_t)index, s->r[k]};
 
-        job->kernels->dots_exact(q->rows, q->n_rows, rows->exact + (size_t)start * q->dim, n,
-                                 q->dim, dots);
-        for (uint32_t i = 0; i < q->n_rows; i++)
-            for (uint32_t j = 0; j < n; j++) {
-                const struct neighbour hit = {dots[(size_t)i * n + j], (uint32_t)index, start + j};
+        insert(&lists[s->q[k]], &hit);
+    }
+}
 
-                insert(&lists[i], &hit);
-            }
+static void
+collect_candidate(const struct vote_job *job, size_t index, struct nearest *lists, cmir_scratch *s)
+{
+    const cmir_prepared *p = job->p;
+    const cmir_rows *rows = &cmir_snapshot_get(job->snapshot, index)->rows;
+    const cmir_codes codes = cmir_codes_of(rows);
+
+    cmir_products_with_mean(p, rows, s);
+    for (uint32_t g = 0; g < p->whole.n_groups; g += s->groups_at_once) {
+        const uint32_t left = p->whole.n_groups - g;
+        const cmir_packed part =
+            cmir_packed_part(p, g, left < s->groups_at_once ? left : s->groups_at_once);
+
+        p->kernels.maxsim(&part, &codes, s->best, NULL, &s->kept);
+        for (uint32_t k = 0; k < part.n_groups; k++)
+            collect_group(job, index, &part, k, g + k, lists, s);
     }
 }
 
@@ -91,15 +132,14 @@ static void
 collect(void *ctx, uint32_t thread)
 {
     struct vote_job *job = ctx;
-    const size_t m = job->query->n_rows;
+    const size_t m = job->p->query->n_rows;
 
     for (;;) {
         const size_t index = atomic_fetch_add(&job->next, 1);
 
         if (index >= job->n_candidates)
             return;
-        collect_candidate(job, index, job->lists + thread * m,
-                          job->dots + thread * m * ROWS_AT_A_TIME);
+        collect_candidate(job, index, job->lists + thread * m, &job->scratch[thread]);
     }
 }
 
@@ -113,6 +153,7 @@ count_votes(const struct nearest *lists, uint32_t m, cmir_score score, cmir_scor
         for (uint32_t k = 0; k < lists[i].n; k++) {
             const struct neighbour *hit = &lists[i].hit[k];
             const uint32_t c = hit->candidate;
+            const double similarity = (double)hit->product / ((double)CMIR_UNIT * CMIR_UNIT);
             double *total = &out->score[c];
 
             if (!out->listed[c]) {
@@ -121,31 +162,28 @@ count_votes(const struct nearest *lists, uint32_t m, cmir_score score, cmir_scor
                 *total = score == CMIR_MAX ? -INFINITY : 0.0;
             }
             if (score == CMIR_MAX)
-                *total = hit->similarity > *total ? hit->similarity : *total;
+                *total = similarity > *total ? similarity : *total;
             else
-                *total += score == CMIR_SUM ? hit->similarity : 1.0;
+                *total += score == CMIR_SUM ? similarity : 1.0;
         }
 }
 
 cmir_status
-cmir_rank_votes(const cmir_query *query, const cmir_snapshot *snapshot, cmir_score score,
-                uint32_t n_threads, const struct cmir_kernels *kernels, cmir_scores *out,
-                cmir_error *err)
+cmir_rank_votes(const cmir_prepared *p, const cmir_snapshot *snapshot, cmir_score score,
+                uint32_t n_threads, cmir_scores *scores, cmir_error *err)
 {
-    const size_t m = query->n_rows;
-    cmir_status st = CMIR_OK;
-    struct vote_job job = {.query = query,
-                           .snapshot = snapshot,
-                           .kernels = kernels,
-                           .n_candidates = cmir_snapshot_count(snapshot)};
+    const size_t m = p->query->n_rows;
+    struct vote_job job = {
+        .p = p, .snapshot = snapshot, .n_candidates = cmir_snapshot_count(snapshot)};
+    cmir_status st;
 
     if (job.n_candidates > UINT32_MAX)
         return FAIL(err, CMIR_ELIMIT, "%zu volumes are too many to vote", job.n_candidates);
+    if ((st = cmir_scratches_make(p, snapshot, n_threads, &job.scratch, err)) != CMIR_OK)
+        return st;
     job.lists = cmir_alloc_zeroed(n_threads * m, sizeof *job.lists);
-    job.dots = cmir_alloc(n_threads * m, ROWS_AT_A_TIME * sizeof *job.dots);
-    if (job.lists == NULL || job.dots == NULL) {
-        st = FAIL(err, CMIR_ENOMEM, "no memory for the nearest slices of %u query slices",
-                  query->n_rows);
+    if (job.lists == NULL) {
+        st = FAIL(err, CMIR_ENOMEM, "no memory for the nearest slices of %zu query slices", m);
         goto done;
     }
     atomic_init(&job.next, 0);
@@ -154,9 +192,9 @@ cmir_rank_votes(const cmir_query *query, const cmir_snapshot *snapshot, cmir_sco
         for (size_t i = 0; i < m; i++)
             for (uint32_t k = 0; k < job.lists[t * m + i].n; k++)
                 insert(&job.lists[i], &job.lists[t * m + i].hit[k]);
-    count_votes(job.lists, query->n_rows, score, out);
+    count_votes(job.lists, (uint32_t)m, score, scores);
 done:
+    cmir_scratches_free(job.scratch, n_threads);
     free(job.lists);
-    free(job.dots);
     return st;
 }

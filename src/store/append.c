@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* append.c: puts a record durably at the end of the last segment, without naming it.  Called by
- * store.
+/* append.c: puts records at the end of the last segment, without naming them, and makes them
+ * durable before the transaction that names them commits.  Called by store.
  *
  * What lies behind the catalogue's tail belongs to nobody: an add that a crash or an error ended.
  * Before it is cut off, a transaction of our own is committed, so that one whose commit failed
@@ -44,7 +44,7 @@ cut(const char *path, uint64_t nbytes, cmir_error *err)
 }
 
 static cmir_status
-settle_tail(cmir_store *store, uint32_t segment, uint64_t nbytes, cmir_error *err)
+cut_tail(cmir_store *store, uint32_t segment, uint64_t nbytes, cmir_error *err)
 {
     uint64_t last_nbytes = 0, next_nbytes;
     bool last_there = false, next_there;
@@ -88,7 +88,19 @@ write_record(const char *path, bool fresh, uint64_t offset, const uint8_t *recor
     if (fd < 0)
         return FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
     st = cmir_file_write_at(fd, path, offset, record, (size_t)nbytes, err);
-    if (st == CMIR_OK && fdatasync(fd) != 0)
+    close(fd);
+    return st;
+}
+
+static cmir_status
+sync_segment(const char *path, cmir_error *err)
+{
+    const int fd = open(path, O_WRONLY | O_CLOEXEC);
+    cmir_status st = CMIR_OK;
+
+    if (fd < 0)
+        return FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+    if (fdatasync(fd) != 0)
         st = FAIL(err, CMIR_EIO, "%s: cannot sync: %s", path, strerror(errno));
     close(fd);
     return st;
@@ -108,27 +120,60 @@ sync_segments(const cmir_store *store, cmir_error *err)
 }
 
 cmir_status
+cmir_store_settle(cmir_store *store, cmir_error *err)
+{
+    uint32_t segment;
+    uint64_t end;
+    cmir_status st;
+
+    if (store->tail_settled)
+        return CMIR_OK;
+    if ((st = cmir_catalog_tail(store->db, &segment, &end, err)) == CMIR_OK)
+        st = cut_tail(store, segment, end, err);
+    return st;
+}
+
+cmir_status
 cmir_store_append(cmir_store *store, const uint8_t *record, cmir_place *place, cmir_error *err)
 {
     uint32_t segment;
     uint64_t end;
-    char *path;
     cmir_status st = cmir_catalog_tail(store->db, &segment, &end, err);
 
-    if (st == CMIR_OK && !store->tail_settled)
-        st = settle_tail(store, segment, end, err);
     if (st != CMIR_OK)
         return st;
     const bool fresh = segment == 0 || end > store->segment_limit ||
                        place->claim.nbytes > store->segment_limit - end;
     place->segment = fresh ? segment + 1 : segment;
     place->offset = fresh ? 0 : end;
-    if ((path = cmir_segment_path(store->dir, place->segment)) == NULL)
+    char *path = cmir_segment_path(store->dir, place->segment);
+    if (path == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
+    store->tail_settled = false; /* until the transaction has committed */
     st = write_record(path, fresh, place->offset, record, place->claim.nbytes, err);
-    if (st == CMIR_OK && fresh)
-        st = sync_segments(store, err);
-    store->tail_settled = st == CMIR_OK;
     free(path);
-    return st;
+    if (st != CMIR_OK)
+        return st;
+    if (store->unsynced_first == 0)
+        store->unsynced_first = place->segment;
+    store->unsynced_last = place->segment;
+    store->segment_made = store->segment_made || fresh;
+    return CMIR_OK;
+}
+
+cmir_status
+cmir_store_sync(cmir_store *store, cmir_error *err)
+{
+    cmir_status st = CMIR_OK;
+
+    for (uint32_t n = store->unsynced_first; n != 0 && n <= store->unsynced_last; n++) {
+        char *path = cmir_segment_path(store->dir, n);
+
+        st = path == NULL ? FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir)
+                          : sync_segment(path, err);
+        free(path);
+        if (st != CMIR_OK)
+            return st;
+    }
+    return store->segment_made ? sync_segments(store, err) : CMIR_OK;
 }

@@ -16,12 +16,13 @@
 
 static const char schema[] =
     "PRAGMA application_id = 0x434D4952;"
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     "CREATE TABLE archive("
     "    id INTEGER PRIMARY KEY CHECK (id = 1),"
     "    encoder_name TEXT NOT NULL, encoder_version TEXT NOT NULL,"
     "    encoder_sha256 TEXT NOT NULL, card_json TEXT NOT NULL, card_path TEXT NOT NULL,"
-    "    dim INTEGER NOT NULL, plane INTEGER NOT NULL, n_writes INTEGER NOT NULL) STRICT;"
+    "    dim INTEGER NOT NULL, plane INTEGER NOT NULL, n_writes INTEGER NOT NULL,"
+    "    center BLOB) STRICT;"
     "CREATE TABLE segments("
     "    number INTEGER PRIMARY KEY, nbytes INTEGER NOT NULL) STRICT;"
     "CREATE TABLE volumes("
@@ -35,6 +36,10 @@ static const char schema[] =
     "    n_slices INTEGER NOT NULL, n_air INTEGER NOT NULL, slice_spacing_mm REAL NOT NULL,"
     "    added TEXT NOT NULL, segment INTEGER NOT NULL REFERENCES segments(number),"
     "    offset INTEGER NOT NULL, nbytes INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX volumes_place ON volumes("
+    "    volume_id, segment, offset, nbytes, crc, n_slices, n_air);"
+    "CREATE INDEX volumes_study ON volumes(study_uid);"
+    "CREATE INDEX volumes_patient ON volumes(patient_id);"
     "CREATE TABLE slices("
     "    volume INTEGER PRIMARY KEY REFERENCES volumes(id) ON DELETE CASCADE,"
     "    mm BLOB NOT NULL, marks BLOB NOT NULL, uids TEXT NOT NULL) STRICT;"
@@ -48,7 +53,7 @@ insert_binding(cmir_db *db, const cmir_binding *binding, cmir_error *err)
 {
     cmir_stmt *q;
     cmir_status st =
-        cmir_stmt_open(db, "INSERT INTO archive VALUES (1, ?, ?, ?, ?, ?, ?, ?, 0)", &q, err);
+        cmir_stmt_open(db, "INSERT INTO archive VALUES (1, ?, ?, ?, ?, ?, ?, ?, 0, NULL)", &q, err);
 
     if (st != CMIR_OK)
         return st;
@@ -178,6 +183,51 @@ cmir_catalog_binding(cmir_db *db, const char *path, cmir_binding *out, char **te
 done:
     cmir_stmt_close(q);
     return st;
+}
+
+cmir_status
+cmir_catalog_center(cmir_db *db, uint32_t padded_dim, int16_t *out, bool *found, cmir_error *err)
+{
+    cmir_stmt *q;
+    bool row;
+    cmir_status st = cmir_stmt_open(db, "SELECT center FROM archive WHERE id = 1", &q, err);
+
+    *found = false;
+    if (st != CMIR_OK)
+        return st;
+    if ((st = cmir_stmt_step(q, &row, err)) == CMIR_OK && row) {
+        size_t nbytes;
+        const void *blob = cmir_column_blob(q, 0, &nbytes);
+
+        *found = nbytes == padded_dim * sizeof *out;
+        if (*found)
+            memcpy(out, blob, nbytes);
+        else if (nbytes != 0)
+            st = FAIL(err, CMIR_ECORRUPT, "catalog.sqlite: a center of %zu bytes, not %zu", nbytes,
+                      padded_dim * sizeof *out);
+    }
+    cmir_stmt_close(q);
+    return st;
+}
+
+cmir_status
+cmir_catalog_set_center(cmir_db *db, const int16_t *center, uint32_t padded_dim, cmir_error *err)
+{
+    cmir_stmt *q;
+    cmir_status st = cmir_stmt_open(db, "UPDATE archive SET center = ?", &q, err);
+
+    if (st != CMIR_OK)
+        return st;
+    cmir_bind_blob(q, center, padded_dim * sizeof *center);
+    st = cmir_stmt_run(q, err);
+    cmir_stmt_close(q);
+    return st;
+}
+
+cmir_status
+cmir_catalog_n_writes(cmir_db *db, int64_t *out, cmir_error *err)
+{
+    return read_int(db, "SELECT n_writes FROM archive", out, err);
 }
 
 cmir_status

@@ -13,7 +13,7 @@
 #include "store/segment.h"
 #include "store/store.h"
 
-#define CMIR_FORMAT_VERSION 1
+#define CMIR_FORMAT_VERSION 2
 #define CMIR_MAX_SEGMENT 99999999 /* a number of eight digits */
 
 /* Makes a catalogue in a new file, durably but for its directory entry. */
@@ -25,6 +25,15 @@ cmir_status cmir_catalog_open(const char *path, cmir_db_mode mode, cmir_db **out
 /* The binding; its strings are borrowed from *text, which the caller frees. */
 cmir_status cmir_catalog_binding(cmir_db *db, const char *path, cmir_binding *out, char **text,
                                  cmir_error *err);
+
+/* The archive's center ([padded_dim]); *found is false where nothing was ever added. */
+cmir_status cmir_catalog_center(cmir_db *db, uint32_t padded_dim, int16_t *out, bool *found,
+                                cmir_error *err);
+cmir_status cmir_catalog_set_center(cmir_db *db, const int16_t *center, uint32_t padded_dim,
+                                    cmir_error *err);
+
+/* How many transactions have changed the archive: equal numbers, equal contents. */
+cmir_status cmir_catalog_n_writes(cmir_db *db, int64_t *out, cmir_error *err);
 
 /* Fills the counts of `out` (n_*, segments_nbytes, dead_nbytes). */
 cmir_status cmir_catalog_count(cmir_db *db, cmir_archive_info *out, cmir_error *err);

@@ -10,53 +10,21 @@
 #include <zlib.h>
 
 #include "base/error.h"
-#include "base/half.h"
 #include "base/memory.h"
+#include "store/codes.h"
+#include "store/planes.h"
 
-#define RECORD_VERSION 1u
+#define RECORD_VERSION 2u
 #define HEADER_CRC_AT 60u
-#define NORM_TOLERANCE_IN 1e-3     /* of embeddings handed in */
-#define NORM_TOLERANCE_STORED 2e-3 /* of the same after rounding to halves */
 
 static const char magic[8] = "CMIRROWS";
-
-/* Where the planes of a record begin. */
-struct layout {
-    uint64_t slice, scale, code_sum, codes, exact, nbytes;
-    uint32_t padded_rows, padded_dim;
-};
-
-static uint64_t
-round_up(uint64_t n, uint64_t multiple)
-{
-    return (n + multiple - 1) / multiple * multiple;
-}
-
-/* Sizes stay below 2^29: both numbers have limits. */
-static bool
-lay_out(uint32_t n_rows, uint32_t dim, struct layout *out)
-{
-    if (n_rows < 1 || n_rows > CMIR_MAX_SLICES || dim < 1 || dim > CMIR_MAX_DIM)
-        return false;
-    const uint64_t column = round_up((uint64_t)n_rows * 4, CMIR_RECORD_ALIGN);
-
-    out->padded_rows = (uint32_t)round_up(n_rows, 16);
-    out->padded_dim = (uint32_t)round_up(dim, 64);
-    out->slice = CMIR_RECORD_HEADER_NBYTES;
-    out->scale = out->slice + column;
-    out->code_sum = out->scale + column;
-    out->codes = out->code_sum + column;
-    out->exact = out->codes + (uint64_t)out->padded_rows * out->padded_dim;
-    out->nbytes = out->exact + round_up((uint64_t)n_rows * dim * 2, CMIR_RECORD_ALIGN);
-    return true;
-}
 
 uint64_t
 cmir_record_nbytes(uint32_t n_rows, uint32_t dim)
 {
-    struct layout lay;
+    cmir_layout lay;
 
-    return lay_out(n_rows, dim, &lay) ? lay.nbytes : 0;
+    return cmir_layout_of(n_rows, dim, &lay) ? lay.nbytes : 0;
 }
 
 static void
@@ -91,86 +59,23 @@ crc_of(const uint8_t *data, uint64_t nbytes)
     return (uint32_t)crc32_z(crc32_z(0, NULL, 0), data, (z_size_t)nbytes);
 }
 
-/* The codes, scale and sum of a row of `dim` halves. */
 static void
-quantise(const uint16_t *exact, uint32_t dim, int8_t *codes, float *scale, int32_t *code_sum)
+put_float(uint8_t *p, float value)
 {
-    float largest = 0;
-    int32_t sum = 0;
-
-    for (uint32_t k = 0; k < dim; k++)
-        largest = fmaxf(largest, fabsf(cmir_half_to_float(exact[k])));
-    *scale = largest / 127.0f;
-    for (uint32_t k = 0; k < dim; k++) {
-        const float code = *scale > 0 ? nearbyintf(cmir_half_to_float(exact[k]) / *scale) : 0;
-
-        codes[k] = (int8_t)code;
-        sum += codes[k];
-    }
-    *code_sum = sum;
+    memcpy(p, &value, sizeof value); /* archives are for little-endian machines (store.c) */
 }
 
-/* Slice numbers in row order: those not marked as air, then the marked.  Gives n_scored. */
-static uint32_t
-order_rows(const uint8_t *marks, uint32_t n, uint32_t *slice)
+static float
+get_float(const uint8_t *p)
 {
-    uint32_t at = 0, n_scored;
+    float value;
 
-    for (uint32_t i = 0; i < n; i++)
-        if ((marks[i] & CMIR_SLICE_AIR) == 0)
-            slice[at++] = i;
-    n_scored = at;
-    for (uint32_t i = 0; i < n; i++)
-        if ((marks[i] & CMIR_SLICE_AIR) != 0)
-            slice[at++] = i;
-    return n_scored;
-}
-
-static cmir_status
-round_row(const float *row, uint32_t slice, uint32_t dim, uint16_t *exact, cmir_error *err)
-{
-    double sum = 0;
-
-    for (uint32_t k = 0; k < dim; k++) {
-        sum += (double)row[k] * (double)row[k];
-        exact[k] = cmir_float_to_half(row[k]);
-    }
-    if (!(fabs(sqrt(sum) - 1) <= NORM_TOLERANCE_IN))
-        return FAIL(err, CMIR_EINVAL,
-                    "embedding of slice %u has the length %g; an embedding has unit length",
-                    (unsigned)slice, sqrt(sum));
-    return CMIR_OK;
-}
-
-/* Planes of `record`, zeroed before. */
-static cmir_status
-fill_planes(const cmir_embeddings *embeddings, const struct layout *lay, uint8_t *record,
-            uint32_t *n_scored, cmir_error *err)
-{
-    const uint32_t n = embeddings->n_slices, dim = embeddings->dim;
-    uint32_t *slice = (uint32_t *)(void *)(record + lay->slice);
-    float *scale = (float *)(void *)(record + lay->scale);
-    int32_t *code_sum = (int32_t *)(void *)(record + lay->code_sum);
-    int8_t *codes = (int8_t *)(record + lay->codes);
-    uint16_t *exact = (uint16_t *)(void *)(record + lay->exact);
-
-    *n_scored = order_rows(embeddings->marks, n, slice);
-    if (*n_scored == 0)
-        return FAIL(err, CMIR_EINVAL, "all slices of the embeddings are marked as air");
-    for (uint32_t r = 0; r < n; r++) {
-        uint16_t *row = exact + (size_t)r * dim;
-        const float *from = embeddings->rows + (size_t)slice[r] * dim;
-        const cmir_status st = round_row(from, slice[r], dim, row, err);
-
-        if (st != CMIR_OK)
-            return st;
-        quantise(row, dim, codes + (size_t)r * lay->padded_dim, &scale[r], &code_sum[r]);
-    }
-    return CMIR_OK;
+    memcpy(&value, p, sizeof value);
+    return value;
 }
 
 static void
-fill_header(const cmir_record_claim *claim, uint8_t *record)
+fill_header(const cmir_record_claim *claim, const cmir_extent *extent, uint8_t *record)
 {
     memcpy(record, magic, sizeof magic);
     put_u32(record + 8, RECORD_VERSION);
@@ -181,18 +86,22 @@ fill_header(const cmir_record_claim *claim, uint8_t *record)
     put_u64(record + 32, claim->nbytes);
     put_u32(record + 40,
             crc_of(record + CMIR_RECORD_HEADER_NBYTES, claim->nbytes - CMIR_RECORD_HEADER_NBYTES));
+    put_float(record + 44, extent->radius);
+    put_float(record + 48, extent->residual);
+    put_float(record + 52, extent->base_max);
+    put_u32(record + 56, extent->n_reps);
     put_u32(record + HEADER_CRC_AT, crc_of(record, HEADER_CRC_AT));
 }
 
 cmir_status
 cmir_record_build(const cmir_embeddings *embeddings,
-                  const uint8_t encoder_tag[CMIR_ENCODER_TAG_NBYTES], uint8_t **out,
-                  cmir_record_claim *claim, cmir_error *err)
+                  const uint8_t encoder_tag[CMIR_ENCODER_TAG_NBYTES], int16_t *center,
+                  bool center_given, uint8_t **out, cmir_record_claim *claim, cmir_error *err)
 {
-    struct layout lay;
+    cmir_layout lay;
 
     *out = NULL;
-    if (!lay_out(embeddings->n_slices, embeddings->dim, &lay))
+    if (!cmir_layout_of(embeddings->n_slices, embeddings->dim, &lay))
         return FAIL(err, CMIR_EINVAL, "embeddings of %u slices and dimension %u are out of range",
                     (unsigned)embeddings->n_slices, (unsigned)embeddings->dim);
     uint8_t *record = cmir_alloc_aligned((size_t)lay.nbytes, 1);
@@ -203,21 +112,23 @@ cmir_record_build(const cmir_embeddings *embeddings,
     *claim = (cmir_record_claim){
         .n_rows = embeddings->n_slices, .dim = embeddings->dim, .nbytes = lay.nbytes};
     memcpy(claim->encoder_tag, encoder_tag, CMIR_ENCODER_TAG_NBYTES);
-    const cmir_status st = fill_planes(embeddings, &lay, record, &claim->n_scored, err);
+    const cmir_status st = cmir_planes_exact(embeddings, &lay, record, &claim->n_scored, err);
     if (st != CMIR_OK) {
         free(record);
         return st;
     }
-    fill_header(claim, record);
+    if (!center_given)
+        cmir_rows_mean((const int16_t *)(const void *)(record + lay.exact), claim->n_scored,
+                       lay.padded_dim, center);
+    const cmir_extent extent = cmir_planes_derive(center, &lay, claim->n_scored, record);
+    fill_header(claim, &extent, record);
     claim->crc = get_u32(record + HEADER_CRC_AT);
     *out = record;
     return CMIR_OK;
 }
 
-/* Slice numbers are in range and rise within the scored rows and within the others: what users of
- * the rows rely on to index arrays. */
-static bool
-slices_rise(const cmir_rows *rows)
+bool
+cmir_rows_slices_rise(const cmir_rows *rows)
 {
     for (uint32_t r = 0; r < rows->n_rows; r++)
         if (rows->slice[r] >= rows->n_rows ||
@@ -230,9 +141,9 @@ cmir_status
 cmir_record_parse(const uint8_t *data, const cmir_record_claim *claim, const char *where,
                   uint64_t offset, cmir_rows *rows, cmir_error *err)
 {
-    struct layout lay;
+    cmir_layout lay;
 
-    if (!lay_out(claim->n_rows, claim->dim, &lay) || claim->nbytes != lay.nbytes ||
+    if (!cmir_layout_of(claim->n_rows, claim->dim, &lay) || claim->nbytes != lay.nbytes ||
         claim->n_scored < 1 || claim->n_scored > claim->n_rows)
         return FAIL(err, CMIR_ECORRUPT, "%s: the catalogue gives it an impossible size", where);
     if (memcmp(data, magic, sizeof magic) != 0)
@@ -246,114 +157,108 @@ cmir_record_parse(const uint8_t *data, const cmir_record_claim *claim, const cha
                        (unsigned)get_u32(data + 8), RECORD_VERSION);
     if (get_u32(data + HEADER_CRC_AT) != claim->crc)
         return FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: the record is of another volume", where);
+    const uint32_t n_reps = get_u32(data + 56);
     if (get_u32(data + 12) != claim->n_rows || get_u32(data + 16) != claim->n_scored ||
         get_u32(data + 20) != claim->dim || get_u64(data + 32) != claim->nbytes ||
-        memcmp(data + 24, claim->encoder_tag, CMIR_ENCODER_TAG_NBYTES) != 0)
+        memcmp(data + 24, claim->encoder_tag, CMIR_ENCODER_TAG_NBYTES) != 0 || n_reps < 1 ||
+        n_reps > CMIR_MAX_REPS)
         return FAIL_AT(err, CMIR_ECORRUPT, offset,
                        "%s: record header and catalogue contradict each other", where);
-    *rows = (cmir_rows){
-        .n_rows = claim->n_rows,
-        .n_scored = claim->n_scored,
-        .dim = claim->dim,
-        .padded_dim = lay.padded_dim,
-        .slice = (const uint32_t *)(const void *)(data + lay.slice),
-        .scale = (const float *)(const void *)(data + lay.scale),
-        .code_sum = (const int32_t *)(const void *)(data + lay.code_sum),
-        .codes = (const int8_t *)(data + lay.codes),
-        .exact = (const uint16_t *)(const void *)(data + lay.exact),
-    };
-    if (!slices_rise(rows))
-        return FAIL_AT(err, CMIR_ECORRUPT, offset + lay.slice, "%s: impossible slice numbers",
-                       where);
+    *rows = (cmir_rows){.n_rows = claim->n_rows,
+                        .n_scored = claim->n_scored,
+                        .dim = claim->dim,
+                        .n_reps = n_reps,
+                        .radius = get_float(data + 44),
+                        .residual = get_float(data + 48),
+                        .base_max = get_float(data + 52)};
+    cmir_planes_at(data, &lay, rows);
     return CMIR_OK;
 }
 
-static bool
-all_zero(const uint8_t *p, uint64_t nbytes)
-{
-    for (uint64_t i = 0; i < nbytes; i++)
-        if (p[i] != 0)
-            return false;
-    return true;
-}
-
-/* One row: codes, scale and sum follow from the exact plane, whose norm is one. */
+/* The first plane in which two records of one layout differ, the header last; NULL: none. */
 static const char *
-row_fault(const cmir_rows *rows, uint32_t r, int8_t *codes)
+difference(const uint8_t *a, const uint8_t *b, const cmir_layout *lay, uint64_t *at)
 {
-    const uint16_t *exact = rows->exact + (size_t)r * rows->dim;
-    const int8_t *stored = rows->codes + (size_t)r * rows->padded_dim;
-    double sum = 0;
-    int32_t code_sum;
-    float scale;
+    const struct {
+        const char *name;
+        uint64_t start, end;
+    } parts[] = {{"the mean of its rows", lay->mean, lay->rep_scale},
+                 {"its representatives", lay->rep_scale, lay->slice},
+                 {"its slice numbers", lay->slice, lay->scale},
+                 {"the scales of its codes", lay->scale, lay->base},
+                 {"its products with the center", lay->base, lay->code_sum},
+                 {"the sums of its codes", lay->code_sum, lay->codes},
+                 {"its codes", lay->codes, lay->exact},
+                 {"its header", 0, CMIR_RECORD_HEADER_NBYTES}};
 
-    for (uint32_t k = 0; k < rows->dim; k++) {
-        const double x = (double)cmir_half_to_float(exact[k]);
-        sum += x * x;
-    }
-    if (!(fabs(sqrt(sum) - 1) <= NORM_TOLERANCE_STORED)) /* infinities and NaN too */
-        return "its embedding is not of unit length";
-    quantise(exact, rows->dim, codes, &scale, &code_sum);
-    if (memcmp(&scale, &rows->scale[r], sizeof scale) != 0)
-        return "its scale does not follow from the embedding";
-    if (memcmp(codes, stored, rows->dim) != 0)
-        return "its codes do not follow from the embedding";
-    if (code_sum != rows->code_sum[r])
-        return "the sum of its codes is wrong";
-    if (!all_zero((const uint8_t *)stored + rows->dim, rows->padded_dim - rows->dim))
-        return "its codes are padded with something else than zero";
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (memcmp(a + parts[i].start, b + parts[i].start, parts[i].end - parts[i].start) != 0) {
+            *at = parts[i].start;
+            return parts[i].name;
+        }
     return NULL;
 }
 
-/* Row order against the marks, then every row. */
+/* Rows in fixed point have unit norm but for rounding; their padding is zero. */
 static cmir_status
-check_rows(const cmir_rows *rows, const uint8_t *marks, const char *where, uint64_t offset,
-           cmir_error *err)
+check_exact(const cmir_rows *rows, const char *where, uint64_t offset, cmir_error *err)
 {
-    cmir_status st = CMIR_OK;
-    uint32_t *slice = cmir_alloc(rows->n_rows, sizeof *slice);
-    int8_t *codes = cmir_alloc(rows->dim, 1);
+    const double tolerance = 1e-4 + sqrt((double)rows->dim) / CMIR_UNIT;
 
-    if (slice == NULL || codes == NULL) {
-        st = FAIL(err, CMIR_ENOMEM, "%s: no memory to check it", where);
-    } else if (order_rows(marks, rows->n_rows, slice) != rows->n_scored ||
-               memcmp(slice, rows->slice, rows->n_rows * sizeof *slice) != 0) {
-        st = FAIL_AT(err, CMIR_ECORRUPT, offset,
-                     "%s: the order of its rows contradicts the slices' marks", where);
-    }
-    for (uint32_t r = 0; r < rows->n_rows && st == CMIR_OK; r++) {
-        const char *fault = row_fault(rows, r, codes);
+    for (uint32_t r = 0; r < rows->n_rows; r++) {
+        const int16_t *row = rows->exact + (size_t)r * rows->padded_dim;
+        double sum = 0;
 
-        if (fault != NULL)
-            st = FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: slice %u: %s", where, (unsigned)slice[r],
-                         fault);
+        for (uint32_t d = 0; d < rows->padded_dim; d++)
+            sum += (double)row[d] * row[d];
+        if (!(fabs(sqrt(sum) / CMIR_UNIT - 1) <= tolerance))
+            return FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: row %u: its length is %g, not 1", where,
+                           (unsigned)r, sqrt(sum) / CMIR_UNIT);
+        for (uint32_t d = rows->dim; d < rows->padded_dim; d++)
+            if (row[d] != 0)
+                return FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: row %u: padding that is not zero",
+                               where, (unsigned)r);
     }
-    free(slice);
-    free(codes);
-    return st;
+    return CMIR_OK;
 }
 
 cmir_status
 cmir_record_check(const uint8_t *data, const cmir_rows *rows, const uint8_t *marks,
-                  const char *where, uint64_t offset, cmir_error *err)
+                  const int16_t *center, const char *where, uint64_t offset, cmir_error *err)
 {
-    struct layout lay;
+    cmir_layout lay;
+    cmir_record_claim claim = {rows->n_rows, rows->n_scored, rows->dim, 0, 0, {0}};
+    uint64_t at = 0;
 
-    if (!lay_out(rows->n_rows, rows->dim, &lay))
+    if (!cmir_layout_of(rows->n_rows, rows->dim, &lay))
         return FAIL(err, CMIR_ECORRUPT, "%s: impossible size", where);
     if (crc_of(data + CMIR_RECORD_HEADER_NBYTES, lay.nbytes - CMIR_RECORD_HEADER_NBYTES) !=
         get_u32(data + 40))
         return FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: damaged embeddings (checksum)", where);
+    cmir_status st = check_exact(rows, where, offset, err);
+    if (st != CMIR_OK)
+        return st;
+    uint8_t *again = cmir_alloc_aligned((size_t)lay.nbytes, 1);
+    if (again == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory to check it", where);
+    memset(again, 0, (size_t)lay.exact);
+    memcpy(again + lay.exact, data + lay.exact, (size_t)(lay.nbytes - lay.exact));
+    claim.nbytes = lay.nbytes;
+    memcpy(claim.encoder_tag, data + 24, CMIR_ENCODER_TAG_NBYTES);
+    const uint32_t n_scored =
+        cmir_order_rows(marks, rows->n_rows, (uint32_t *)(void *)(again + lay.slice));
+    if (n_scored != rows->n_scored)
+        st = FAIL_AT(err, CMIR_ECORRUPT, offset,
+                     "%s: the order of its rows contradicts the slices' marks", where);
+    if (st == CMIR_OK) {
+        const cmir_extent extent = cmir_planes_derive(center, &lay, n_scored, again);
 
-    const uint64_t used[][2] = {{lay.slice + (uint64_t)rows->n_rows * 4, lay.scale},
-                                {lay.scale + (uint64_t)rows->n_rows * 4, lay.code_sum},
-                                {lay.code_sum + (uint64_t)rows->n_rows * 4, lay.codes},
-                                {lay.codes + (uint64_t)rows->n_rows * lay.padded_dim, lay.exact},
-                                {lay.exact + (uint64_t)rows->n_rows * rows->dim * 2, lay.nbytes},
-                                {44, HEADER_CRC_AT}};
-    for (size_t i = 0; i < sizeof used / sizeof used[0]; i++)
-        if (!all_zero(data + used[i][0], used[i][1] - used[i][0]))
-            return FAIL_AT(err, CMIR_ECORRUPT, offset + used[i][0], "%s: padding that is not zero",
-                           where);
-    return check_rows(rows, marks, where, offset, err);
+        fill_header(&claim, &extent, again);
+        const char *what = difference(again, data, &lay, &at);
+        if (what != NULL)
+            st = FAIL_AT(err, CMIR_ECORRUPT, offset + at,
+                         "%s: %s: not what its rows and the archive's center give", where, what);
+    }
+    free(again);
+    return st;
 }

@@ -3,30 +3,26 @@
  * maps.  Called by engine and rank.
  *
  * Every snapshot has a connection of its own, whose read transaction is its state; the store's
- * connection stays free to write meanwhile. */
+ * connection stays free to write meanwhile.  What passes is an index into the listing of that
+ * state (listing.c). */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "store/store_internal.h"
+#include "store/listing.h"
 #include "store/where.h"
-
-/* What the catalogue owns of a segment, and its map once a volume lies in it. */
-struct segment_use {
-    uint32_t number;
-    uint64_t nbytes;
-    cmir_segment_map *map;
-};
 
 struct cmir_snapshot {
     cmir_store *store;
     cmir_db *db;
-    struct segment_use *segments; /* by number */
-    size_t n_segments, segments_cap;
-    cmir_candidate *candidates;
-    size_t n, cap;
-    cmir_buf ids; /* NUL-terminated, in the order of the candidates */
+    cmir_listing *listing;
+    size_t *index; /* of what passes, ascending; NULL: everything does */
+    size_t n;
+    /* cmir_snapshot_open_one() needs no listing, which may be long, or damaged elsewhere: */
+    cmir_segment_map *only_map;
+    cmir_candidate only;
+    char *only_id;
 };
 
 cmir_status
@@ -46,108 +42,6 @@ cmir_store_rows(const cmir_store *store, const char *volume_id, const cmir_place
     return CMIR_OK;
 }
 
-static cmir_status
-read_segments(cmir_snapshot *s, cmir_error *err)
-{
-    cmir_stmt *q;
-    bool row;
-    cmir_status st =
-        cmir_stmt_open(s->db, "SELECT number, nbytes FROM segments ORDER BY number", &q, err);
-
-    if (st != CMIR_OK)
-        return st;
-    while ((st = cmir_stmt_step(q, &row, err)) == CMIR_OK && row) {
-        const int64_t number = cmir_column_int(q, 0), nbytes = cmir_column_int(q, 1);
-
-        if (number < 1 || number > CMIR_MAX_SEGMENT || nbytes < 0) {
-            st = FAIL(err, CMIR_ECORRUPT, "%s: impossible segment %lld of %lld bytes",
-                      s->store->catalog_path, (long long)number, (long long)nbytes);
-            break;
-        }
-        if (!cmir_grow((void **)&s->segments, &s->segments_cap, s->n_segments + 1,
-                       sizeof *s->segments)) {
-            st = FAIL(err, CMIR_ENOMEM, "%s: no memory for its segments", s->store->dir);
-            break;
-        }
-        s->segments[s->n_segments++] =
-            (struct segment_use){.number = (uint32_t)number, .nbytes = (uint64_t)nbytes};
-    }
-    cmir_stmt_close(q);
-    return st;
-}
-
-static int
-by_number(const void *key, const void *item)
-{
-    const uint32_t a = *(const uint32_t *)key, b = ((const struct segment_use *)item)->number;
-
-    return a < b ? -1 : a > b;
-}
-
-/* The map of the segment in which `place` lies, all of what the catalogue owns of it. */
-static cmir_status
-map_of(cmir_snapshot *s, const char *volume_id, const cmir_place *place,
-       const cmir_segment_map **out, cmir_error *err)
-{
-    struct segment_use *use =
-        s->n_segments == 0
-            ? NULL
-            : bsearch(&place->segment, s->segments, s->n_segments, sizeof *s->segments, by_number);
-    cmir_status st;
-
-    *out = NULL;
-    if (use == NULL || place->offset > use->nbytes ||
-        place->claim.nbytes > use->nbytes - place->offset)
-        return FAIL(err, CMIR_ECORRUPT, "%s: the catalogue places it outside of segment %u",
-                    volume_id, (unsigned)place->segment);
-    if (use->map == NULL &&
-        (st = cmir_maps_take(&s->store->maps, use->number, use->nbytes, &use->map, err)) != CMIR_OK)
-        return st;
-    *out = use->map;
-    return CMIR_OK;
-}
-
-/* Adds the volume of the current row: volume_id, then CMIR_PLACE_COLUMNS. */
-static cmir_status
-add_candidate(cmir_snapshot *s, cmir_stmt *q, cmir_error *err)
-{
-    const char *volume_id = cmir_column_text(q, 0);
-    const cmir_segment_map *map;
-    cmir_place place;
-    cmir_rows rows;
-    cmir_status st;
-
-    if ((st = cmir_catalog_read_place(q, 1, volume_id, &place, err)) != CMIR_OK ||
-        (st = map_of(s, volume_id, &place, &map, err)) != CMIR_OK ||
-        (st = cmir_store_rows(s->store, volume_id, &place, map, &rows, err)) != CMIR_OK)
-        return st;
-    cmir_buf_add(&s->ids, volume_id, strlen(volume_id) + 1);
-    if (s->ids.failed ||
-        !cmir_grow((void **)&s->candidates, &s->cap, s->n + 1, sizeof *s->candidates))
-        return FAIL(err, CMIR_ENOMEM, "%s: no memory for a list of volumes", s->store->dir);
-    s->candidates[s->n++] = (cmir_candidate){.rows = rows};
-    return CMIR_OK;
-}
-
-static cmir_status
-read_candidates(cmir_snapshot *s, cmir_stmt *q, cmir_error *err)
-{
-    cmir_status st;
-    bool row;
-
-    while ((st = cmir_stmt_step(q, &row, err)) == CMIR_OK && row)
-        if ((st = add_candidate(s, q, err)) != CMIR_OK)
-            return st;
-    if (st != CMIR_OK)
-        return st;
-    const char *id = s->ids.data; /* has stopped moving */
-    for (size_t i = 0; i < s->n; i++) {
-        s->candidates[i].volume_id = id;
-        id += strlen(id) + 1;
-    }
-    return CMIR_OK;
-}
-
 /* A snapshot without candidates: its state is taken. */
 static cmir_status
 open_empty(cmir_store *store, cmir_snapshot **out, cmir_error *err)
@@ -159,13 +53,36 @@ open_empty(cmir_store *store, cmir_snapshot **out, cmir_error *err)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
     s->store = store;
     if ((st = cmir_catalog_open(store->catalog_path, store->read_mode, &s->db, err)) != CMIR_OK ||
-        (st = cmir_db_begin(s->db, false, err)) != CMIR_OK ||
-        (st = read_segments(s, err)) != CMIR_OK) {
+        (st = cmir_db_begin(s->db, false, err)) != CMIR_OK) {
         cmir_snapshot_close(s);
         return st;
     }
     *out = s;
     return CMIR_OK;
+}
+
+/* Where `volume_id` is, or would be, in the listing. */
+static size_t
+lower_bound(const cmir_listing *listing, const char *volume_id)
+{
+    size_t low = 0, high = listing->n;
+
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+
+        if (strcmp(listing->candidates[middle].volume_id, volume_id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool
+find(const cmir_listing *listing, const char *volume_id, size_t *at)
+{
+    *at = lower_bound(listing, volume_id);
+    return *at < listing->n && strcmp(listing->candidates[*at].volume_id, volume_id) == 0;
 }
 
 static const char *
@@ -174,35 +91,90 @@ unless_empty(const char *text)
     return text == NULL || *text == '\0' ? NULL : text;
 }
 
-static void
-bind_filter(cmir_stmt *q, const cmir_without *without, const cmir_where *where)
-{
-    cmir_bind_text(q, without == NULL ? NULL : unless_empty(without->volume_id));
-    cmir_bind_text(q, without == NULL ? NULL : unless_empty(without->study_uid));
-    cmir_bind_text(q, without == NULL ? NULL : unless_empty(without->patient_id));
-    for (size_t i = 0; i < where->n_values; i++)
-        cmir_bind_text(q, where->values[i]);
-}
-
-/* A statement that gives volume_id and CMIR_PLACE_COLUMNS of what passes, by volume_id; `where`
- * must outlive it. */
+/* Clears passes[i] of every volume whose id `q` gives, or sets it. */
 static cmir_status
-open_filter(cmir_db *db, const cmir_without *without, const cmir_where *where, cmir_stmt **out,
-            cmir_error *err)
+mark(cmir_snapshot *s, cmir_stmt *q, uint8_t value, uint8_t *passes, cmir_error *err)
 {
     cmir_status st;
-    char *sql = cmir_asprintf("SELECT v.volume_id, " CMIR_PLACE_COLUMNS " FROM volumes AS v WHERE "
-                              "(?1 IS NULL OR v.volume_id <> ?1) AND "
-                              "(?2 IS NULL OR v.study_uid <> ?2) AND "
-                              "(?3 IS NULL OR v.patient_id <> ?3) AND (%s) ORDER BY v.volume_id",
-                              where->sql);
+    size_t at;
+    bool row;
+
+    while ((st = cmir_stmt_step(q, &row, err)) == CMIR_OK && row)
+        if (find(s->listing, cmir_column_text(q, 0), &at))
+            passes[at] = value;
+    return st;
+}
+
+/* Volumes that pass `where` alone. */
+static cmir_status
+mark_where(cmir_snapshot *s, const cmir_where *where, uint8_t *passes, cmir_error *err)
+{
+    cmir_stmt *q = NULL;
+    cmir_status st;
+    char *sql = cmir_asprintf("SELECT v.volume_id FROM volumes AS v WHERE %s", where->sql);
 
     if (sql == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for a filter");
-    if ((st = cmir_stmt_open(db, sql, out, err)) == CMIR_OK)
-        bind_filter(*out, without, where);
+    if ((st = cmir_stmt_open(s->db, sql, &q, err)) == CMIR_OK) {
+        for (size_t i = 0; i < where->n_values; i++)
+            cmir_bind_text(q, where->values[i]);
+        st = mark(s, q, 1, passes, err);
+    }
+    cmir_stmt_close(q);
     free(sql);
     return st;
+}
+
+static cmir_status
+unmark_without(cmir_snapshot *s, const cmir_without *without, uint8_t *passes, cmir_error *err)
+{
+    cmir_stmt *q = NULL;
+    cmir_status st = cmir_stmt_open(s->db,
+                                    "SELECT volume_id FROM volumes "
+                                    "WHERE volume_id = ? OR study_uid = ? OR patient_id = ?",
+                                    &q, err);
+
+    if (st != CMIR_OK)
+        return st;
+    cmir_bind_text(q, unless_empty(without->volume_id));
+    cmir_bind_text(q, unless_empty(without->study_uid));
+    cmir_bind_text(q, unless_empty(without->patient_id));
+    st = mark(s, q, 0, passes, err);
+    cmir_stmt_close(q);
+    return st;
+}
+
+/* Leaves what passes. */
+static cmir_status
+filter(cmir_snapshot *s, const cmir_where *where, const cmir_without *without, cmir_error *err)
+{
+    const size_t n = s->listing->n;
+    uint8_t *passes = cmir_alloc_zeroed(n, 1);
+    cmir_status st = CMIR_OK;
+
+    s->index = cmir_alloc(n, sizeof *s->index);
+    if (passes == NULL || s->index == NULL)
+        st = FAIL(err, CMIR_ENOMEM, "%s: no memory for a list of volumes", s->store->dir);
+    if (st == CMIR_OK && where != NULL)
+        st = mark_where(s, where, passes, err);
+    else if (st == CMIR_OK)
+        memset(passes, 1, n);
+    if (st == CMIR_OK && without != NULL)
+        st = unmark_without(s, without, passes, err);
+    s->n = 0;
+    for (size_t i = 0; i < n && st == CMIR_OK; i++)
+        if (passes[i])
+            s->index[s->n++] = i;
+    free(passes);
+    return st;
+}
+
+static bool
+leaves_out(const cmir_without *without)
+{
+    return without != NULL &&
+           (unless_empty(without->volume_id) != NULL || unless_empty(without->study_uid) != NULL ||
+            unless_empty(without->patient_id) != NULL);
 }
 
 cmir_status
@@ -211,16 +183,17 @@ cmir_snapshot_open(cmir_store *store, const char *where_text, const cmir_without
 {
     cmir_where where;
     cmir_snapshot *s = NULL;
-    cmir_stmt *q = NULL;
     cmir_status st = cmir_where_parse(where_text, &where, err);
 
     *out = NULL;
     if (st != CMIR_OK)
         return st;
     if ((st = open_empty(store, &s, err)) == CMIR_OK &&
-        (st = open_filter(s->db, without, &where, &q, err)) == CMIR_OK)
-        st = read_candidates(s, q, err);
-    cmir_stmt_close(q);
+        (st = cmir_listing_take(store, s->db, &s->listing, err)) == CMIR_OK)
+        s->n = s->listing->n;
+    if (st == CMIR_OK && (unless_empty(where_text) != NULL || leaves_out(without)))
+        st = filter(s, unless_empty(where_text) == NULL ? NULL : &where,
+                    leaves_out(without) ? without : NULL, err);
     cmir_where_free(&where);
     if (st != CMIR_OK) {
         cmir_snapshot_close(s);
@@ -230,27 +203,37 @@ cmir_snapshot_open(cmir_store *store, const char *where_text, const cmir_without
     return CMIR_OK;
 }
 
+static cmir_status
+find_only(cmir_snapshot *s, const char *volume_id, cmir_error *err)
+{
+    cmir_place place;
+    bool found;
+    cmir_status st = cmir_catalog_find(s->db, volume_id, &place, &found, err);
+
+    if (st != CMIR_OK)
+        return st;
+    if (!found)
+        return FAIL(err, CMIR_ENOTFOUND, "no volume '%s' in the archive", volume_id);
+    if ((s->only_id = cmir_strdup(volume_id)) == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", s->store->dir);
+    s->only.volume_id = s->only_id;
+    s->n = 1;
+    if ((st = cmir_maps_take(&s->store->maps, place.segment, place.offset + place.claim.nbytes,
+                             &s->only_map, err)) != CMIR_OK)
+        return st;
+    return cmir_store_rows(s->store, volume_id, &place, s->only_map, &s->only.rows, err);
+}
+
 cmir_status
 cmir_snapshot_open_one(cmir_store *store, const char *volume_id, cmir_snapshot **out,
                        cmir_error *err)
 {
     cmir_snapshot *s = NULL;
-    cmir_stmt *q = NULL;
     cmir_status st = open_empty(store, &s, err);
 
     *out = NULL;
     if (st == CMIR_OK)
-        st = cmir_stmt_open(s->db,
-                            "SELECT v.volume_id, " CMIR_PLACE_COLUMNS
-                            " FROM volumes AS v WHERE v.volume_id = ?",
-                            &q, err);
-    if (st == CMIR_OK) {
-        cmir_bind_text(q, volume_id);
-        st = read_candidates(s, q, err);
-    }
-    if (st == CMIR_OK && s->n == 0)
-        st = FAIL(err, CMIR_ENOTFOUND, "no volume '%s' in the archive", volume_id);
-    cmir_stmt_close(q);
+        st = find_only(s, volume_id, err);
     if (st != CMIR_OK) {
         cmir_snapshot_close(s);
         return st;
@@ -265,10 +248,20 @@ cmir_snapshot_count(const cmir_snapshot *snapshot)
     return snapshot->n;
 }
 
+const int16_t *
+cmir_snapshot_center(const cmir_snapshot *snapshot)
+{
+    return snapshot->listing->center;
+}
+
 const cmir_candidate *
 cmir_snapshot_get(const cmir_snapshot *snapshot, size_t index)
 {
-    return index < snapshot->n ? &snapshot->candidates[index] : NULL;
+    if (index >= snapshot->n)
+        return NULL;
+    if (snapshot->only_id != NULL)
+        return &snapshot->only;
+    return &snapshot->listing->candidates[snapshot->index == NULL ? index : snapshot->index[index]];
 }
 
 cmir_status
@@ -278,7 +271,8 @@ cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **
     if (index >= snapshot->n)
         return FAIL(err, CMIR_EINVAL, "a snapshot of %zu volumes has none of number %zu",
                     snapshot->n, index);
-    return cmir_catalog_record(snapshot->db, snapshot->candidates[index].volume_id, out, err);
+    return cmir_catalog_record(snapshot->db, cmir_snapshot_get(snapshot, index)->volume_id, out,
+                               err);
 }
 
 void
@@ -286,13 +280,12 @@ cmir_snapshot_close(cmir_snapshot *snapshot)
 {
     if (snapshot == NULL)
         return;
-    for (size_t i = 0; i < snapshot->n_segments; i++)
-        if (snapshot->segments[i].map != NULL)
-            cmir_maps_give_back(&snapshot->store->maps, snapshot->segments[i].map);
+    cmir_listing_give_back(snapshot->listing);
+    if (snapshot->only_map != NULL)
+        cmir_maps_give_back(&snapshot->store->maps, snapshot->only_map);
     cmir_db_close(snapshot->db);
-    free(snapshot->segments);
-    free(snapshot->candidates);
-    free(snapshot->ids.data);
+    free(snapshot->index);
+    free(snapshot->only_id);
     free(snapshot);
 }
 
@@ -310,7 +303,12 @@ cmir_store_list(cmir_store *store, const char *where_text, char ***ids, size_t *
     *n_ids = 0;
     if (st != CMIR_OK)
         return st;
-    st = open_filter(store->db, NULL, &where, &q, err);
+    char *sql = cmir_asprintf(
+        "SELECT v.volume_id FROM volumes AS v WHERE %s ORDER BY v.volume_id", where.sql);
+    st = sql == NULL ? FAIL(err, CMIR_ENOMEM, "no memory for a filter")
+                     : cmir_stmt_open(store->db, sql, &q, err);
+    for (size_t i = 0; st == CMIR_OK && i < where.n_values; i++)
+        cmir_bind_text(q, where.values[i]);
     while (st == CMIR_OK && (st = cmir_stmt_step(q, &row, err)) == CMIR_OK && row) {
         char *id = cmir_strdup(cmir_column_text(q, 0));
 
@@ -322,6 +320,7 @@ cmir_store_list(cmir_store *store, const char *where_text, char ***ids, size_t *
         (*ids)[n++] = id;
     }
     cmir_stmt_close(q);
+    free(sql);
     cmir_where_free(&where);
     if (st != CMIR_OK) {
         cmir_ids_free(*ids, n);

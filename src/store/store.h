@@ -31,9 +31,27 @@ void cmir_store_close(cmir_store *store); /* NULL is fine */
 /* Borrowed until the store is closed; counts as of the last call (it asks the catalogue anew). */
 cmir_status cmir_store_info(cmir_store *store, cmir_archive_info *out, cmir_error *err);
 
-/* Adds a volume durably.  `record` gives everything but `added`, which the store sets; rows of
- * `embeddings` marked as air are stored after the others.  CMIR_EEXIST if the id is there with
- * other embeddings; *added = false if with the same. */
+/* Changes between begin and commit are one transaction, durable when commit returns, and gone where
+ * it fails or is rolled back; one that fails alone (an add of an id that is taken) leaves the others
+ * as they are.  Outside, every change is a transaction of its own. */
+cmir_status cmir_store_begin(cmir_store *store, cmir_error *err);
+cmir_status cmir_store_commit(cmir_store *store, cmir_error *err);
+void cmir_store_rollback(cmir_store *store); /* fine where nothing was begun */
+
+/* A record ready to be put.  Building is work for any thread, once the archive has a center (its
+ * first volume gives it: cmir_store_has_center()); free with cmir_built_free(). */
+typedef struct cmir_built cmir_built;
+bool cmir_store_has_center(const cmir_store *store);
+cmir_status cmir_store_build(cmir_store *store, const char *volume_id,
+                             const cmir_embeddings *embeddings, cmir_built **out, cmir_error *err);
+void cmir_built_free(cmir_built *built); /* NULL is fine */
+
+/* Adds a volume.  `record` gives everything but `added`, which the store sets, and the marks, which
+ * are those of the embeddings that `built` is of.  CMIR_EEXIST if the id is there with other
+ * embeddings; *added = false if with the same. */
+cmir_status cmir_store_put(cmir_store *store, const cmir_record *record, const cmir_built *built,
+                           bool *added, cmir_error *err);
+/* Both steps. */
 cmir_status cmir_store_add(cmir_store *store, const cmir_record *record,
                            const cmir_embeddings *embeddings, bool *added, cmir_error *err);
 cmir_status cmir_store_remove(cmir_store *store, const char *volume_id, cmir_error *err);
@@ -61,22 +79,35 @@ cmir_status cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, cons
 cmir_status cmir_record_copy(const cmir_record *from, cmir_record **out, cmir_error *err);
 
 /* One volume's embeddings as they lie in the map.  Rows are the slices not marked as air, in
- * order, then those marked. */
+ * order, then those marked.  Elements of rows in fixed point are value / CMIR_UNIT (codes.h); codes
+ * are of a row less the mean, rotated. */
+#define CMIR_MAX_REPS 16u
 typedef struct cmir_rows {
     uint32_t n_rows;          /* all slices */
     uint32_t n_scored;        /* rows that take part in scores; >= 1 */
     uint32_t dim, padded_dim; /* padded_dim: dim rounded up to a multiple of 64 */
-    const uint32_t *slice;    /* [n_rows] slice number of each row */
-    const float *scale;       /* [n_rows] code * scale ~ element */
+    uint32_t n_reps;          /* representatives, 1..CMIR_MAX_REPS */
+    float radius;             /* largest norm of a scored row less the mean */
+    float residual;           /* largest norm of what the codes of a scored row leave out */
+    float base_max;           /* largest base of a scored row */
+    const uint32_t *slice;    /* [n_rows] slice number of each row: cmir_rows_slices_rise() */
+    const float *scale;       /* [n_rows] code * scale ~ element of the rotated difference */
+    const float *base;        /* [n_rows] <archive's center, row - mean> */
     const int32_t *code_sum;  /* [n_rows] sum of the row's codes */
     const int8_t *codes;      /* [n_rows rounded up to 16][padded_dim], padding zero */
-    const uint16_t *exact;    /* [n_rows][dim] IEEE half, little-endian */
+    const int16_t *exact;     /* [n_rows][padded_dim] rows in fixed point */
+    const int16_t *mean;      /* [padded_dim] of the scored rows, in fixed point */
+    const float *rep_scale, *rep_base; /* [CMIR_MAX_REPS] the same of the representatives */
+    const int32_t *rep_sum;
+    const int8_t *rep_codes;  /* [CMIR_MAX_REPS][padded_dim] */
 } cmir_rows;
 
+/* Whether slice numbers are < n_rows and rise within the scored rows and within the others: ask
+ * before they index arrays. */
+bool cmir_rows_slices_rise(const cmir_rows *rows);
+
 /* A consistent view of the volumes that pass a filter, in order of id (bytewise).  The rows stay
- * valid until the snapshot is closed, whatever writers do meanwhile.  Close it before the store.
- * Slice numbers are checked to be < n_rows and ascending within the scored rows and within the
- * others, so that they may index arrays. */
+ * valid until the snapshot is closed, whatever writers do meanwhile.  Close it before the store. */
 typedef struct cmir_candidate {
     const char *volume_id;
     cmir_rows rows;
@@ -95,6 +126,9 @@ cmir_status cmir_snapshot_open_one(cmir_store *store, const char *volume_id, cmi
                                    cmir_error *err);
 size_t cmir_snapshot_count(const cmir_snapshot *snapshot);
 const cmir_candidate *cmir_snapshot_get(const cmir_snapshot *snapshot, size_t index);
+/* The archive's center, [padded_dim] in fixed point; zero where nothing was ever added.  Not of a
+ * snapshot of one volume. */
+const int16_t *cmir_snapshot_center(const cmir_snapshot *snapshot);
 /* The record of a volume as the snapshot sees it. */
 cmir_status cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **out,
                                  cmir_error *err);

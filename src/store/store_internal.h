@@ -14,6 +14,8 @@
 
 #define CMIR_SEGMENT_LIMIT ((uint64_t)1 << 30)
 
+typedef struct cmir_listing cmir_listing;
+
 struct cmir_store {
     char *dir, *catalog_path;
     cmir_access access;
@@ -24,8 +26,14 @@ struct cmir_store {
     char *binding_text;     /* what binding's strings point into */
     uint8_t encoder_tag[CMIR_ENCODER_TAG_NBYTES];
     cmir_maps maps;
+    cmir_listing *listing; /* of the latest state that a snapshot saw; NULL: none yet */
     uint64_t segment_limit; /* a record that would go beyond starts a new segment */
     bool tail_settled;      /* nothing lies behind what the catalogue names */
+    bool in_batch;          /* a transaction is open: cmir_store_begin() */
+    uint32_t unsynced_first, unsynced_last; /* segments written since it began; 0: none */
+    bool segment_made;      /* one of them is new */
+    int16_t *center;        /* [padded dim]; means something where center_given */
+    bool center_given;
 };
 
 /* Takes the lock of the archive, for one writer or for readers of an immutable catalogue.
@@ -36,9 +44,18 @@ cmir_status cmir_store_lock(const char *dir, bool write, int *fd, cmir_error *er
 cmir_status cmir_store_rows(const cmir_store *store, const char *volume_id, const cmir_place *place,
                             const cmir_segment_map *map, cmir_rows *out, cmir_error *err);
 
-/* Makes sure that nothing lies behind what the catalogue names; then appends `record` durably, but
- * without naming it.  Sets the segment and offset of `place`. */
+/* The archive's dim, rounded up as rows are. */
+uint32_t cmir_padded_dim(const cmir_store *store);
+
+/* Makes sure that nothing lies behind what the catalogue names; outside of transactions. */
+cmir_status cmir_store_settle(cmir_store *store, cmir_error *err);
+
+/* Appends `record` without naming it; within a transaction that names what it appends.  Sets the
+ * segment and offset of `place`. */
 cmir_status cmir_store_append(cmir_store *store, const uint8_t *record, cmir_place *place,
                               cmir_error *err);
+
+/* Makes everything durable that was appended since the transaction began. */
+cmir_status cmir_store_sync(cmir_store *store, cmir_error *err);
 
 #endif

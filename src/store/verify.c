@@ -20,6 +20,7 @@ struct verify {
     void (*problem)(void *ctx, const char *sentence);
     void *ctx;
     uint64_t n_problems;
+    int16_t center[CMIR_MAX_DIM]; /* the archive's; zero where it has none */
     cmir_error *err;
     cmir_status st;   /* why it could not go on */
     uint32_t segment; /* of the volume before, in order of place */
@@ -84,6 +85,16 @@ check_database(struct verify *v)
         REPORT(v, "%s: a row of %s belongs to nothing", v->store->catalog_path,
                cmir_column_text(q, 0));
     cmir_stmt_close(q);
+}
+
+static void
+check_center(struct verify *v)
+{
+    cmir_error cause = {0};
+    bool found;
+
+    if (cmir_catalog_center(v->db, cmir_padded_dim(v->store), v->center, &found, &cause) != CMIR_OK)
+        tell(v, &cause);
 }
 
 /* Segments of the catalogue: the files are there and long enough. */
@@ -173,8 +184,8 @@ check_embeddings(struct verify *v, const cmir_place *place, const cmir_record *r
     if (st != CMIR_OK)
         return st;
     if ((st = cmir_store_rows(v->store, id, place, map, &rows, cause)) == CMIR_OK)
-        st = cmir_record_check(map->map.data + place->offset, &rows, record->slice_marks, id,
-                               place->offset, cause);
+        st = cmir_record_check(map->map.data + place->offset, &rows, record->slice_marks, v->center,
+                               id, place->offset, cause);
     cmir_maps_give_back(&v->store->maps, map);
     return st;
 }
@@ -242,6 +253,8 @@ cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sent
     v.st = cmir_catalog_open(store->catalog_path, store->read_mode, &v.db, err);
     if (v.st == CMIR_OK)
         v.st = cmir_db_begin(v.db, false, err);
+    if (v.st == CMIR_OK)
+        check_center(&v);
     if (v.st == CMIR_OK)
         check_database(&v);
     if (v.st == CMIR_OK)

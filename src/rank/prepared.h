@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* prepared.h: a query made ready for one search, and what a thread needs to work on it.  Shared by
+ * the files of rank. */
+#ifndef CMIR_RANK_PREPARED_H
+#define CMIR_RANK_PREPARED_H
+
+#include "kernel/kernel.h"
+#include "rank/rank.h"
+
+#define CMIR_MAX_STAGES 16u
+#define CMIR_SAMPLE_ROWS 64u /* query rows of a first look */
+#define CMIR_NO_ROW UINT32_MAX
+
+/* The first groups of a query, up to a stage of the screening. */
+typedef struct cmir_stage {
+    uint32_t n_groups, n_rows;
+    double norm_sum, residual_sum; /* over its rows: of the row less the center; of its codes */
+} cmir_stage;
+
+/* Lanes are query rows, 16 neighbours to a group; the groups are in an order that visits the whole
+ * query early. */
+typedef struct cmir_prepared {
+    const cmir_query *query;
+    cmir_kernels kernels;
+    size_t group_nbytes;
+    cmir_packed whole;     /* every row */
+    uint32_t *lane_row;    /* [whole.n_groups * 16] query row of each lane, or CMIR_NO_ROW */
+    float *norm, *residual; /* [whole.n_groups * 16] of the row less the center; of its codes */
+    cmir_packed sample;    /* at most CMIR_SAMPLE_ROWS rows, evenly spaced */
+    uint32_t n_sample;
+    cmir_stage stages[CMIR_MAX_STAGES]; /* the last one is the whole query */
+    uint32_t n_stages;
+    /* Means of query rows as two rows in fixed point, value = high + low / CMIR_MEAN_LOW: of the
+     * rows of each stage, then of the sample: [2 * (n_stages + 1)][padded_dim]. */
+    int16_t *means;
+    void *memory;
+} cmir_prepared;
+
+#define CMIR_MEAN_LOW 64
+
+cmir_status cmir_prepare(const cmir_query *query, const int16_t *center, unsigned cpu_flags,
+                         cmir_prepared *out, cmir_error *err);
+void cmir_prepared_free(cmir_prepared *prepared); /* a zeroed one is fine */
+
+/* <mean of the query rows of stage `s` (n_stages: of the sample), mean of the candidate's rows>. */
+double cmir_mean_product(const cmir_prepared *p, uint32_t s, const cmir_rows *rows);
+
+/* What one thread needs for candidates of at most n_rows_max rows. */
+typedef struct cmir_scratch {
+    float *best;            /* [lanes] */
+    uint32_t *best_row;     /* [lanes] */
+    cmir_kept kept;
+    uint32_t groups_at_once; /* that `kept` has room for */
+    uint32_t *selected;      /* [16 * n_rows_max] */
+    uint32_t *q, *r;         /* [n_pairs_max] */
+    int32_t *dots;           /* [n_pairs_max] */
+    int32_t *of_mean;        /* [m] <query row, mean of the candidate's rows> */
+    int32_t *winner;         /* [m] the best product of each query row */
+    uint32_t *winner_row;    /* [m] and where */
+    void *memory;
+} cmir_scratch;
+
+cmir_status cmir_scratch_make(const cmir_prepared *p, uint32_t n_rows_max, cmir_scratch *out,
+                              cmir_error *err);
+void cmir_scratch_free(cmir_scratch *scratch); /* a zeroed one is fine */
+
+/* The rows that take part in scores, as the kernels want them. */
+cmir_codes cmir_codes_of(const cmir_rows *rows);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* codes.c: rows in fixed point, and their int8 codes.  Called by planes.c and rank.
+ *
+ * Exactness: a difference of two rows is below 2^16 in fixed point, sums of 64 of them below 2^22,
+ * so the whole rotation is exact in single precision, on every machine. */
+#include "store/codes.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <cmir/encoder.h>
+
+#define LARGEST_CODE 127.0f
+#define ROUND_UP 1.000001 /* norms are upper bounds: more than what rounding to float takes away */
+
+double
+cmir_row_norm(const float *row, uint32_t dim)
+{
+    double sum = 0;
+
+    for (uint32_t d = 0; d < dim; d++)
+        sum += (double)row[d] * (double)row[d];
+    return sqrt(sum);
+}
+
+void
+cmir_row_fix(const float *row, uint32_t dim, double norm, uint32_t padded_dim, int16_t *out)
+{
+    const float factor = (float)(CMIR_UNIT / norm);
+
+    for (uint32_t d = 0; d < dim; d++) {
+        const float x = rintf(row[d] * factor);
+
+        out[d] = (int16_t)(x > CMIR_UNIT ? CMIR_UNIT : x < -CMIR_UNIT ? -CMIR_UNIT : x);
+    }
+    memset(out + dim, 0, (padded_dim - dim) * sizeof *out);
+}
+
+/* The Hadamard transform of 64 rows of `width` elements, without its factor of 1/8. */
+static void
+rotate(float *x, uint32_t width)
+{
+    for (uint32_t half = 1; half < 64; half *= 2)
+        for (uint32_t i = 0; i < 64; i += 2 * half)
+            for (uint32_t j = i * width; j < (i + half) * width; j++) {
+                const float a = x[j], b = x[j + half * width];
+
+                x[j] = a + b;
+                x[j + half * width] = a - b;
+            }
+}
+
+cmir_coded
+cmir_row_code(const int16_t *row, const int16_t *center, uint32_t padded_dim, int8_t *codes)
+{
+    float x[CMIR_MAX_DIM], largest = 0;
+    double square = 0, left = 0;
+    cmir_coded out = {0};
+
+    for (uint32_t d = 0; d < padded_dim; d++)
+        x[d] = (float)(row[d] - center[d]);
+    rotate(x, padded_dim / 64);
+    for (uint32_t d = 0; d < padded_dim; d++) {
+        const float size = fabsf(x[d]);
+
+        largest = size > largest ? size : largest;
+    }
+    if (!(largest > 0)) {
+        memset(codes, 0, padded_dim);
+        return out;
+    }
+    const float per_code = LARGEST_CODE / largest;
+    for (uint32_t d = 0; d < padded_dim; d++)
+        codes[d] = (int8_t)rintf(x[d] * per_code);
+    out.scale = largest / (8.0f * LARGEST_CODE * CMIR_UNIT);
+    const double unit = 1.0 / (8.0 * CMIR_UNIT), scale = (double)out.scale;
+    for (uint32_t d = 0; d < padded_dim; d++) {
+        const double value = (double)x[d] * unit, rest = value - scale * codes[d];
+
+        square += value * value;
+        left += rest * rest;
+        out.sum += codes[d];
+    }
+    out.norm = (float)(sqrt(square) * ROUND_UP);
+    out.residual = (float)(sqrt(left) * ROUND_UP);
+    return out;
+}
+
+int32_t
+cmir_row_dot(const int16_t *a, const int16_t *b, uint32_t padded_dim)
+{
+    uint32_t sum = 0; /* wraps where damaged rows are longer than they may be */
+
+    for (uint32_t d = 0; d < padded_dim; d++)
+        sum += (uint32_t)(a[d] * b[d]);
+    return (int32_t)sum;
+}
+
+void
+cmir_rows_mean(const int16_t *rows, uint32_t n, uint32_t padded_dim, int16_t *out)
+{
+    int32_t sum[CMIR_MAX_DIM] = {0}; /* 2^15 rows of at most 2^15 */
+
+    for (uint32_t r = 0; r < n; r++)
+        for (uint32_t d = 0; d < padded_dim; d++)
+            sum[d] += rows[(size_t)r * padded_dim + d];
+    for (uint32_t d = 0; d < padded_dim; d++)
+        out[d] = (int16_t)lround((double)sum[d] / n);
+}
