@@ -55,7 +55,7 @@ struct cli_args {
     int exit_code; /* of a verb that succeeded but has something to complain about: 1 */
 };
 
-extern const cli_verb cli_verb_init, cli_verb_add, cli_verb_label, cli_verb_list, cli_verb_show,
+extern const cli_verb cli_verb_init, cli_verb_add, cli_verb_import, cli_verb_label, cli_verb_list, cli_verb_show,
     cli_verb_remove, cli_verb_search, cli_verb_stat, cli_verb_verify, cli_verb_export,
     cli_verb_encoder, cli_verb_phantom;
 
@@ -132,14 +132,38 @@ json_t *cli_json_encoder(const cmir_archive_info *info);
 cmir_status cli_read_labels(const char *path, cmir_label_table **out, cmir_error *err);
 cmir_status cli_modality(const cli_args *args, const char **out, cmir_error *err);
 
-/* A query: either a volume from a file, or a volume of an archive. */
+/* npy.c: embeddings in .npy files. */
+typedef struct cli_npy {
+    uint8_t *data;     /* the file */
+    const float *rows; /* [n_slices][dim], in `data` */
+    uint32_t n_slices, dim;
+} cli_npy;
+cmir_status cli_npy_read(const char *path, cli_npy *out, cmir_error *err);
+void cli_npy_free(cli_npy *npy);
+void cli_npy_write(FILE *out, const cmir_embeddings *embeddings);
+/* File name without folder and ".npy"; free(). */
+char *cli_npy_id(const char *path);
+bool cli_is_npy(const char *path); /* by its name */
+
+/* A query: a volume from a file, a volume of an archive, or embeddings from a .npy file. */
 typedef struct cli_query {
     cmir_volume *volume;
     cmir_archive *archive;
-    const char *volume_id; /* in `archive` */
+    const char *volume_id; /* in `archive`; of the embeddings */
+    cli_npy npy;
+    char *npy_id;
 } cli_query;
 cmir_status cli_open_query(const cli_args *args, const char *text, cli_query *out, cmir_error *err);
 void cli_close_query(cli_query *query);
+
+/* cmd_search.c: one result, as JSON or as a table. */
+void cli_show_result(cli_args *args, const cmir_archive *archive,
+                     const cmir_search_options *options, const cmir_result *result);
+
+/* search_batch.c: the queries of a list, one per line ("-": standard input); with --json one object
+ * per line. */
+cmir_status cli_search_batch(cli_args *args, cmir_archive *archive, const char *list,
+                             const cmir_search_options *options, cmir_error *err);
 
 /* phantom.c */
 cmir_status phantom_write(const char *dir, uint32_t n, uint64_t seed, cmir_progress_fn progress,

@@ -187,29 +187,6 @@ const cli_verb cli_verb_show = {"show",
                                 NULL,
                                 run_show};
 
-/* numpy's format 1.0: magic, version, length of the header, the header padded to 64 bytes. */
-static void
-write_npy(FILE *out, const cmir_embeddings *e)
-{
-    const uint64_t n = (uint64_t)e->n_slices * e->dim;
-    char header[118 + 1];
-    const int used = snprintf(header, sizeof header,
-                              "{'descr': '<f4', 'fortran_order': False, 'shape': (%u, %u), }",
-                              e->n_slices, e->dim);
-
-    memset(header + used, ' ', sizeof header - (size_t)used);
-    header[117] = '\n';
-    fwrite("\x93NUMPY\x01\x00\x76\x00", 1, 10, out); /* 0x76 = 118 */
-    fwrite(header, 1, 118, out);
-    for (uint64_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &e->rows[i], sizeof bits);
-        const unsigned char bytes[4] = {(unsigned char)bits, (unsigned char)(bits >> 8),
-                                        (unsigned char)(bits >> 16), (unsigned char)(bits >> 24)};
-        fwrite(bytes, 1, sizeof bytes, out);
-    }
-}
-
 static cmir_status
 run_export(cli_args *args, cmir_error *err)
 {
@@ -228,7 +205,7 @@ run_export(cli_args *args, cmir_error *err)
     if ((st = cmir_archive_open(args->operands[0], CMIR_READ, &archive, err)) != CMIR_OK)
         return st;
     if ((st = cmir_archive_embeddings(archive, args->operands[1], &e, err)) == CMIR_OK) {
-        write_npy(args->out, &e);
+        cli_npy_write(args->out, &e);
         if (fflush(args->out) != 0 || ferror(args->out)) {
             st = cli_fail(err, CMIR_EIO, "%s: cannot write: %s", path, strerror(errno));
         } else if (args->json) {

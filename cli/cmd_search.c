@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cmd_search.c: the verb search: volumes like the query, best first, and the slices that match. */
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,10 +51,15 @@ read_options(const cli_args *args, cmir_search_options *options, cmir_error *err
     if ((slices != NULL && (st = parse_slices(slices, options, err)) != CMIR_OK) ||
         (st = cli_get_u32(args, "limit", 1, MAX_LIMIT, &options->limit, err)) != CMIR_OK ||
         (st = cli_get_u32(args, "threads", 1, 256, &options->n_threads, err)) != CMIR_OK ||
+        (st = cli_get_u32(args, "rerank", 1, UINT32_MAX, &options->n_rerank, err)) != CMIR_OK ||
         (st = cli_get_choice(args, "exclude", exclusions, &exclude, err)) != CMIR_OK ||
         (score != NULL && (st = cmir_score_parse(score, &options->score, err)) != CMIR_OK))
         return st;
     options->exclude = (cmir_exclude)exclude;
+    options->exhaustive = cli_get(args, "exhaustive") != NULL;
+    if (options->exhaustive && options->n_rerank > 0)
+        return cli_fail(err, CMIR_EINVAL, "--exhaustive scores every volume, --rerank only some: "
+                                          "one of them");
     return CMIR_OK;
 }
 
@@ -114,8 +121,8 @@ match_json(const cmir_hit *hit)
     return o;
 }
 
-static void
-print_json(cli_args *args, const cmir_archive *archive, const cmir_result *r)
+static json_t *
+result_json(const cmir_archive *archive, const cmir_result *r)
 {
     json_t *o = cli_need(json_object()), *matches = cli_need(json_array());
 
@@ -126,9 +133,10 @@ print_json(cli_args *args, const cmir_archive *archive, const cmir_result *r)
     cli_json_set(o, "Encoder", cli_json_encoder(cmir_archive_get_info(archive)));
     cli_json_set(o, "Notice", json_string(CMIR_NOTICE));
     cli_json_set(o, "Candidates", json_integer((json_int_t)r->n_candidates));
+    cli_json_set(o, "Reranked", json_integer((json_int_t)r->n_reranked));
     cli_json_set(o, "Seconds", cli_json_number(r->seconds));
     cli_json_set(o, "Matches", matches);
-    cli_json_print(args, o);
+    return o;
 }
 
 static void
@@ -148,7 +156,10 @@ print_hits(cli_args *args, const cmir_result *r)
         cli_cell(&table, r->score == CMIR_FREQ ? "%.0f" : "%.4f", h->score);
         cli_cell(&table, "%s", h->record->info.volume_id);
         cli_cell(&table, "%u-%u", h->match_first, h->match_last);
-        cli_cell(&table, "%.1f..%.1f", h->match_mm[0], h->match_mm[1]);
+        if (isnan(h->match_mm[0]))
+            cli_cell(&table, "%s", "");
+        else
+            cli_cell(&table, "%.1f..%.1f", h->match_mm[0], h->match_mm[1]);
         cli_cell(&table, "%u-%u", h->query_first, h->query_last);
         cli_cell(&table, "%u->%u %.4f", best->query_slice, best->match_slice,
                  (double)best->similarity);
@@ -191,11 +202,25 @@ print_text(cli_args *args, const cmir_archive *archive, const cmir_search_option
         explain_nothing(args, archive, options);
     else
         print_hits(args, r);
-    if (!args->quiet)
+    if (!args->quiet && r->n_reranked < r->n_candidates)
+        cli_line(args->out, "%llu candidates, the best %llu at first look ranked exactly, score %s, %.3f s",
+                 (unsigned long long)r->n_candidates, (unsigned long long)r->n_reranked,
+                 cmir_score_name(r->score), r->seconds);
+    else if (!args->quiet)
         cli_line(args->out, "%llu candidate%s, score %s, %.3f s",
                  (unsigned long long)r->n_candidates, r->n_candidates == 1 ? "" : "s",
                  cmir_score_name(r->score), r->seconds);
     cli_line(args->out, "Research use only, not for diagnosis.");
+}
+
+void
+cli_show_result(cli_args *args, const cmir_archive *archive, const cmir_search_options *options,
+                const cmir_result *result)
+{
+    if (args->json)
+        cli_json_print(args, result_json(archive, result));
+    else
+        print_text(args, archive, options, result);
 }
 
 static cmir_status
@@ -225,6 +250,15 @@ search(const cli_args *args, const cmir_archive *archive, const cli_query *query
     cmir_encoder *encoder = NULL;
     cmir_status st;
 
+    if (query->npy.rows != NULL) {
+        uint8_t *marks = cli_need(calloc(query->npy.n_slices, 1));
+        const cmir_embeddings e = {(float *)(uintptr_t)query->npy.rows, marks, query->npy.n_slices,
+                                   query->npy.dim}; /* only read */
+
+        st = cmir_search_embeddings(archive, &e, query->volume_id, options, result, err);
+        free(marks);
+        return st;
+    }
     if (query->volume == NULL)
         return cmir_search_stored(archive, query->archive, query->volume_id, options, result, err);
     if ((st = cli_open_encoder(args, archive, &encoder, err)) != CMIR_OK)
@@ -235,28 +269,41 @@ search(const cli_args *args, const cmir_archive *archive, const cli_query *query
 }
 
 static cmir_status
-run_search(cli_args *args, cmir_error *err)
+search_one(cli_args *args, const cmir_archive *archive, const cmir_search_options *options,
+           cmir_error *err)
 {
-    cmir_search_options options;
-    cmir_archive *archive = NULL;
     cmir_result *result = NULL;
     cli_query query = {0};
     cmir_status st;
 
-    if ((st = read_options(args, &options, err)) != CMIR_OK ||
-        (st = cmir_archive_open(args->operands[0], CMIR_READ, &archive, err)) != CMIR_OK)
-        return st;
     if ((st = cli_open_query(args, args->operands[1], &query, err)) == CMIR_OK &&
-        (st = search(args, archive, &query, &options, &result, err)) == CMIR_OK) {
-        if (args->json)
-            print_json(args, archive, result);
-        else
-            print_text(args, archive, &options, result);
+        (st = search(args, archive, &query, options, &result, err)) == CMIR_OK) {
+        cli_show_result(args, archive, options, result);
         if (cli_get(args, "report") != NULL)
             st = write_report(args, archive, result, query.volume, err);
     }
     cmir_result_free(result);
     cli_close_query(&query);
+    return st;
+}
+
+static cmir_status
+run_search(cli_args *args, cmir_error *err)
+{
+    const char *list = cli_get(args, "batch");
+    cmir_search_options options;
+    cmir_archive *archive = NULL;
+    cmir_status st;
+
+    if ((list == NULL) != (args->n_operands == 2))
+        return cli_fail(err, CMIR_EINVAL, "one query is wanted, or --batch with a list of queries");
+    if (list != NULL && cli_get(args, "report") != NULL)
+        return cli_fail(err, CMIR_EINVAL, "--report is of one query; --batch has many");
+    if ((st = read_options(args, &options, err)) != CMIR_OK ||
+        (st = cmir_archive_open(args->operands[0], CMIR_READ, &archive, err)) != CMIR_OK)
+        return st;
+    st = list == NULL ? search_one(args, archive, &options, err)
+                      : cli_search_batch(args, archive, list, &options, err);
     cmir_archive_close(archive);
     return st;
 }
@@ -267,6 +314,10 @@ static const cli_option search_options[] = {
     {"score", 0, "NAME", "maxsim (default), symmetric, freq, max, sum or mean"},
     {"where", 0, "EXPR", "only volumes that pass, as in \"Modality = 'CT' and stage >= 2\""},
     {"exclude", 0, "WHAT", "leave out the query's own volume (default), study, patient, or none"},
+    {"exhaustive", 0, NULL, "rank every volume exactly, also in a large archive"},
+    {"rerank", 0, "C", "rank exactly the C volumes that look best at first (default: by the "
+                       "archive's size)"},
+    {"batch", 0, "LIST", "many queries: a file with one per line (- is standard input)"},
     {"report", 0, "FILE.html", "write a page with pictures of the query and the hits"},
     {"series", 0, "ID", "which series, where the query's folder holds several"},
     {"modality", 0, "CT|MR", "of a query that states none (NIfTI); default: told by the values"},
@@ -277,10 +328,11 @@ static const cli_option search_options[] = {
 const cli_verb cli_verb_search = {
     "search",
     "ARCHIVE QUERY",
-    "Finds volumes like the query: a file, a folder, or ARCHIVE:VOLUME.",
+    "Finds volumes like the query: a file, a folder, ARCHIVE:VOLUME, or embeddings (.npy).",
     "search lungs scan.nii.gz --slices 40:60 --report report.html\n"
-    "search lungs lungs:patient17_ct --exclude patient --json",
-    2,
+    "search lungs lungs:patient17_ct --exclude patient --json\n"
+    "search lungs --batch queries.txt --json",
+    1,
     2,
     search_options,
     run_search};

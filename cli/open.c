@@ -192,6 +192,10 @@ cli_open_query(const cli_args *args, const char *text, cli_query *out, cmir_erro
     struct stat st;
 
     *out = (cli_query){0};
+    if (stat(text, &st) == 0 && S_ISREG(st.st_mode) && cli_is_npy(text)) {
+        out->volume_id = out->npy_id = cli_npy_id(text);
+        return cli_npy_read(text, &out->npy, err);
+    }
     if (stat(text, &st) == 0)
         return open_volume(args, text, &out->volume, err);
     if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG)
@@ -204,5 +208,7 @@ cli_close_query(cli_query *query)
 {
     cmir_volume_close(query->volume);
     cmir_archive_close(query->archive);
+    cli_npy_free(&query->npy);
+    free(query->npy_id);
     *query = (cli_query){0};
 }

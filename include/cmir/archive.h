@@ -63,6 +63,29 @@ cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume
                  const cmir_label *labels, size_t n_labels, cmir_progress_fn progress,
                  void *progress_ctx, bool *added, cmir_error *err);
 
+/* A volume whose embeddings were made elsewhere. */
+typedef struct cmir_import_item {
+    const char *volume_id;
+    const char *path;     /* where they came from; "" if nowhere */
+    const float *rows;    /* [n_slices][dim], row-major, unit L2 norm */
+    const uint8_t *marks; /* [n_slices] CMIR_SLICE_* bits; NULL: none */
+    uint32_t n_slices;    /* 1..CMIR_MAX_SLICES */
+    const cmir_label *labels;
+    size_t n_labels;
+    /* Set by the call: */
+    bool added;           /* false if it was there already, or was refused */
+    cmir_error error;     /* why it was refused; code CMIR_OK if it was not */
+} cmir_import_item;
+
+/* cmir_archive_import() adds n volumes of `dim` dimensions, all durable when it returns: one commit.
+ * A volume that is refused (CMIR_EEXIST, CMIR_EINVAL: its `error`) leaves the others as they are.
+ * Returns an error where the archive failed, or an item's rows are of another dimension than the
+ * archive's (CMIR_EMISMATCH): then nothing was added.  Positions in millimetres and
+ * spacing stay unknown (NAN, 0). */
+CMIR_API cmir_status
+cmir_archive_import(cmir_archive *archive, uint32_t dim, cmir_import_item *items, size_t n,
+                    uint32_t n_threads, cmir_error *err);
+
 /* cmir_archive_remove() removes one volume; its space is dead until compaction. */
 CMIR_API cmir_status
 cmir_archive_remove(cmir_archive *archive, const char *volume_id, cmir_error *err);
@@ -90,11 +113,11 @@ typedef struct cmir_record {
     cmir_volume_info info;
     uint32_t n_slices;        /* in the archive's plane */
     uint32_t n_air;           /* of them marked as air */
-    double slice_spacing_mm;
+    double slice_spacing_mm;  /* 0 where unknown */
     const char *added;        /* UTC, YYYY-MM-DDThh:mm:ssZ */
     cmir_label *labels;
     size_t n_labels;
-    double *slice_mm;         /* n_slices: cmir_volume_slice_mm() */
+    double *slice_mm;         /* n_slices: cmir_volume_slice_mm(); NAN where unknown */
     uint8_t *slice_marks;     /* n_slices: CMIR_SLICE_* */
     const char **slice_uids;  /* n_slices: SOPInstanceUID or "" */
 } cmir_record;

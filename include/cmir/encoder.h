@@ -39,6 +39,14 @@ typedef struct cmir_encoder_info {
 CMIR_API cmir_status
 cmir_encoder_open(const char *card, const cmir_encoder_options *options, cmir_encoder **out,
                   cmir_error *err);
+
+/* cmir_encoder_external() stands for an encoder that runs elsewhere and whose embeddings are
+ * imported (cmir_archive_import()): it has a name, a version and a dimension (1..CMIR_MAX_DIM), and
+ * cmir_encode() refuses it with CMIR_EUNSUPPORTED.  Archives of the same three compare. */
+CMIR_API cmir_status
+cmir_encoder_external(const char *name, const char *version, uint32_t dim, cmir_encoder **out,
+                      cmir_error *err);
+
 CMIR_API void cmir_encoder_close(cmir_encoder *encoder); /* NULL is fine */
 CMIR_API const cmir_encoder_info *cmir_encoder_get_info(const cmir_encoder *encoder);
 

@@ -102,6 +102,30 @@ CMIR_API cmir_status
 cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archive,
                    const char *volume_id, const cmir_search_options *options, cmir_result **out,
                    cmir_error *err);
+/* cmir_search_embeddings() searches with embeddings of the caller's (borrowed; rows of any length
+ * but 0, of the archive's encoder); volume_id names the query in the result, and the volume of that
+ * id is what CMIR_EXCLUDE_VOLUME leaves out. */
+CMIR_API cmir_status
+cmir_search_embeddings(const cmir_archive *archive, const cmir_embeddings *embeddings,
+                       const char *volume_id, const cmir_search_options *options,
+                       cmir_result **out, cmir_error *err);
+
+/* One query of a batch: a volume of an archive, or embeddings with an id. */
+typedef struct cmir_search_query {
+    const cmir_archive *archive; /* NULL: `embeddings` */
+    const char *volume_id;
+    const cmir_embeddings *embeddings;
+} cmir_search_query;
+
+/* cmir_search_batch() searches with n queries in one state of the archive; threads share out the
+ * queries, which is faster than one search after the other.  out[i] (room for n) is the result of query
+ * i, or NULL where errors[i] (n of them) tells why there is none; a query that fails leaves the
+ * others alone.  `progress` counts queries; may be NULL.  Returns an error, and no results, where
+ * nothing could be searched (CMIR_EINVAL: options) or progress asked to stop. */
+CMIR_API cmir_status
+cmir_search_batch(const cmir_archive *archive, const cmir_search_query *queries, size_t n,
+                  const cmir_search_options *options, cmir_progress_fn progress,
+                  void *progress_ctx, cmir_result **out, cmir_error *errors, cmir_error *err);
 CMIR_API void cmir_result_free(cmir_result *result); /* NULL is fine */
 
 /* "maxsim", "symmetric", ...: names as the command line and JSON use them. */

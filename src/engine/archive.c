@@ -37,11 +37,11 @@ cmir_archive_open(const char *dir, cmir_access access, cmir_archive **out, cmir_
     cmir_archive *archive = cmir_alloc_zeroed(1, sizeof *archive);
     if (archive == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
-    if ((st = cmir_store_open(dir, access, &archive->store, err)) != CMIR_OK ||
-        (st = cmir_store_info(archive->store, &archive->info, err)) != CMIR_OK) {
+    if ((st = cmir_store_open(dir, access, &archive->store, err)) != CMIR_OK) {
         cmir_archive_close(archive);
         return st;
     }
+    cmir_store_info(archive->store, &archive->info);
     *out = archive;
     return CMIR_OK;
 }
@@ -161,8 +161,8 @@ cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume
         goto done;
     record.labels = (cmir_label *)(uintptr_t)labels; /* the store only reads them */
     record.n_labels = n_labels;
-    if ((st = cmir_store_add(archive->store, &record, &embeddings, added, err)) == CMIR_OK)
-        st = cmir_store_info(archive->store, &archive->info, err);
+    st = cmir_store_add(archive->store, &record, &embeddings, added, err);
+    cmir_store_info(archive->store, &archive->info);
 done:
     free(record.slice_mm);
     free(record.slice_uids);
@@ -175,7 +175,8 @@ cmir_archive_remove(cmir_archive *archive, const char *volume_id, cmir_error *er
 {
     const cmir_status st = cmir_store_remove(archive->store, volume_id, err);
 
-    return st != CMIR_OK ? st : cmir_store_info(archive->store, &archive->info, err);
+    cmir_store_info(archive->store, &archive->info);
+    return st;
 }
 
 cmir_status

@@ -376,17 +376,15 @@ cmir_catalog_insert(cmir_db *db, const cmir_record *record, const cmir_place *pl
 }
 
 cmir_status
-cmir_catalog_delete(cmir_db *db, const char *volume_id, bool *found, cmir_error *err)
+cmir_catalog_delete(cmir_db *db, const char *volume_id, cmir_error *err)
 {
     cmir_stmt *q;
     cmir_status st = cmir_stmt_open(db, "DELETE FROM volumes WHERE volume_id = ?", &q, err);
 
-    *found = false;
     if (st != CMIR_OK)
         return st;
     cmir_bind_text(q, volume_id);
-    if ((st = cmir_stmt_run(q, err)) == CMIR_OK)
-        *found = cmir_db_n_changes(db) > 0;
+    st = cmir_stmt_run(q, err);
     cmir_stmt_close(q);
     return st;
 }

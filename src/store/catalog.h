@@ -60,7 +60,7 @@ cmir_status cmir_catalog_record(cmir_db *db, const char *volume_id, cmir_record 
 /* Changes; each within a transaction of the caller's. */
 cmir_status cmir_catalog_insert(cmir_db *db, const cmir_record *record, const cmir_place *place,
                                 cmir_error *err);
-cmir_status cmir_catalog_delete(cmir_db *db, const char *volume_id, bool *found, cmir_error *err);
+cmir_status cmir_catalog_delete(cmir_db *db, const char *volume_id, cmir_error *err);
 cmir_status cmir_catalog_label(cmir_db *db, const cmir_label_set *sets, size_t n, size_t *n_applied,
                                cmir_error *err);
 cmir_status cmir_catalog_count_write(cmir_db *db, cmir_error *err); /* raises n_writes */

@@ -224,12 +224,6 @@ cmir_db_last_id(const cmir_db *db)
     return sqlite3_last_insert_rowid(db->sqlite);
 }
 
-uint64_t
-cmir_db_n_changes(const cmir_db *db)
-{
-    return (uint64_t)sqlite3_changes64(db->sqlite);
-}
-
 cmir_status
 cmir_stmt_open(cmir_db *db, const char *sql, cmir_stmt **out, cmir_error *err)
 {

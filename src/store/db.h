@@ -33,7 +33,6 @@ cmir_status cmir_db_begin(cmir_db *db, bool write, cmir_error *err);
 cmir_status cmir_db_commit(cmir_db *db, cmir_error *err);
 void cmir_db_rollback(cmir_db *db); /* fine where no transaction is open */
 int64_t cmir_db_last_id(const cmir_db *db);
-uint64_t cmir_db_n_changes(const cmir_db *db); /* rows changed by the last statement */
 
 /* `sql` may call cmir_number(text): its value, or NULL where the text is not a decimal number. */
 cmir_status cmir_stmt_open(cmir_db *db, const char *sql, cmir_stmt **out, cmir_error *err);

@@ -228,9 +228,15 @@ cmir_listing_take(cmir_store *store, cmir_db *db, cmir_listing **out, cmir_error
         cmir_listing_give_back(store->listing);
         store->listing = s;
     }
-    s->n_users++;
-    *out = s;
+    *out = cmir_listing_share(s);
     return CMIR_OK;
+}
+
+cmir_listing *
+cmir_listing_share(cmir_listing *listing)
+{
+    listing->n_users++;
+    return listing;
 }
 
 void

@@ -30,6 +30,7 @@ struct cmir_listing {
 
 /* The listing of the state that `db` sees; within a read transaction of db's.  Give it back. */
 cmir_status cmir_listing_take(cmir_store *store, cmir_db *db, cmir_listing **out, cmir_error *err);
+cmir_listing *cmir_listing_share(cmir_listing *listing); /* the same, once more to give back */
 void cmir_listing_give_back(cmir_listing *listing); /* NULL is fine */
 
 #endif

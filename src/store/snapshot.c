@@ -16,6 +16,7 @@
 struct cmir_snapshot {
     cmir_store *store;
     cmir_db *db;
+    bool db_is_borrowed;
     cmir_listing *listing;
     size_t *index; /* of what passes, ascending; NULL: everything does */
     size_t n;
@@ -144,9 +145,11 @@ unmark_without(cmir_snapshot *s, const cmir_without *without, uint8_t *passes, c
     return st;
 }
 
-/* Leaves what passes. */
+/* What passes becomes the index: of `base` (NULL: everything), what `where` passes (NULL:
+ * everything) and `without` does not leave out. */
 static cmir_status
-filter(cmir_snapshot *s, const cmir_where *where, const cmir_without *without, cmir_error *err)
+filter(cmir_snapshot *s, const cmir_snapshot *base, const cmir_where *where,
+       const cmir_without *without, cmir_error *err)
 {
     const size_t n = s->listing->n;
     uint8_t *passes = cmir_alloc_zeroed(n, 1);
@@ -155,14 +158,17 @@ filter(cmir_snapshot *s, const cmir_where *where, const cmir_without *without, c
     s->index = cmir_alloc(n, sizeof *s->index);
     if (passes == NULL || s->index == NULL)
         st = FAIL(err, CMIR_ENOMEM, "%s: no memory for a list of volumes", s->store->dir);
-    if (st == CMIR_OK && where != NULL)
+    else if (where != NULL)
         st = mark_where(s, where, passes, err);
-    else if (st == CMIR_OK)
+    else if (base == NULL || base->index == NULL)
         memset(passes, 1, n);
+    else
+        for (size_t i = 0; i < base->n; i++)
+            passes[base->index[i]] = 1;
     if (st == CMIR_OK && without != NULL)
         st = unmark_without(s, without, passes, err);
     s->n = 0;
-    for (size_t i = 0; i < n && st == CMIR_OK; i++)
+    for (size_t i = 0; st == CMIR_OK && i < n; i++)
         if (passes[i])
             s->index[s->n++] = i;
     free(passes);
@@ -172,14 +178,22 @@ filter(cmir_snapshot *s, const cmir_where *where, const cmir_without *without, c
 static bool
 leaves_out(const cmir_without *without)
 {
-    return without != NULL &&
-           (unless_empty(without->volume_id) != NULL || unless_empty(without->study_uid) != NULL ||
-            unless_empty(without->patient_id) != NULL);
+    return unless_empty(without->volume_id) != NULL || unless_empty(without->study_uid) != NULL ||
+           unless_empty(without->patient_id) != NULL;
+}
+
+static cmir_status
+finish(cmir_snapshot *s, cmir_status st, cmir_snapshot **out)
+{
+    if (st == CMIR_OK)
+        *out = s;
+    else
+        cmir_snapshot_close(s);
+    return st;
 }
 
 cmir_status
-cmir_snapshot_open(cmir_store *store, const char *where_text, const cmir_without *without,
-                   cmir_snapshot **out, cmir_error *err)
+cmir_snapshot_open(cmir_store *store, const char *where_text, cmir_snapshot **out, cmir_error *err)
 {
     cmir_where where;
     cmir_snapshot *s = NULL;
@@ -191,16 +205,29 @@ cmir_snapshot_open(cmir_store *store, const char *where_text, const cmir_without
     if ((st = open_empty(store, &s, err)) == CMIR_OK &&
         (st = cmir_listing_take(store, s->db, &s->listing, err)) == CMIR_OK)
         s->n = s->listing->n;
-    if (st == CMIR_OK && (unless_empty(where_text) != NULL || leaves_out(without)))
-        st = filter(s, unless_empty(where_text) == NULL ? NULL : &where,
-                    leaves_out(without) ? without : NULL, err);
+    if (st == CMIR_OK && unless_empty(where_text) != NULL)
+        st = filter(s, NULL, &where, NULL, err);
     cmir_where_free(&where);
-    if (st != CMIR_OK) {
-        cmir_snapshot_close(s);
-        return st;
-    }
-    *out = s;
-    return CMIR_OK;
+    return finish(s, st, out);
+}
+
+cmir_status
+cmir_snapshot_without(const cmir_snapshot *base, const cmir_without *without, cmir_snapshot **out,
+                      cmir_error *err)
+{
+    cmir_snapshot *s = cmir_alloc_zeroed(1, sizeof *s);
+
+    *out = NULL;
+    if (s == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", base->store->dir);
+    s->store = base->store;
+    s->db = base->db;
+    s->db_is_borrowed = true;
+    s->listing = cmir_listing_share(base->listing);
+    if (leaves_out(without) || base->index != NULL)
+        return finish(s, filter(s, base, NULL, leaves_out(without) ? without : NULL, err), out);
+    s->n = s->listing->n;
+    return finish(s, CMIR_OK, out);
 }
 
 static cmir_status
@@ -234,12 +261,7 @@ cmir_snapshot_open_one(cmir_store *store, const char *volume_id, cmir_snapshot *
     *out = NULL;
     if (st == CMIR_OK)
         st = find_only(s, volume_id, err);
-    if (st != CMIR_OK) {
-        cmir_snapshot_close(s);
-        return st;
-    }
-    *out = s;
-    return CMIR_OK;
+    return finish(s, st, out);
 }
 
 size_t
@@ -283,7 +305,8 @@ cmir_snapshot_close(cmir_snapshot *snapshot)
     cmir_listing_give_back(snapshot->listing);
     if (snapshot->only_map != NULL)
         cmir_maps_give_back(&snapshot->store->maps, snapshot->only_map);
-    cmir_db_close(snapshot->db);
+    if (!snapshot->db_is_borrowed)
+        cmir_db_close(snapshot->db);
     free(snapshot->index);
     free(snapshot->only_id);
     free(snapshot);

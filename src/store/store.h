@@ -28,8 +28,8 @@ cmir_status cmir_store_create(const char *dir, const cmir_binding *binding, cmir
 cmir_status cmir_store_open(const char *dir, cmir_access access, cmir_store **out, cmir_error *err);
 void cmir_store_close(cmir_store *store); /* NULL is fine */
 
-/* Borrowed until the store is closed; counts as of the last call (it asks the catalogue anew). */
-cmir_status cmir_store_info(cmir_store *store, cmir_archive_info *out, cmir_error *err);
+/* Borrowed until the store is closed; counts as of opening, or the last change through `store`. */
+void cmir_store_info(const cmir_store *store, cmir_archive_info *out);
 
 /* Changes between begin and commit are one transaction, durable when commit returns, and gone where
  * it fails or is rolled back; one that fails alone (an add of an id that is taken) leaves the others
@@ -114,13 +114,15 @@ typedef struct cmir_candidate {
 } cmir_candidate;
 typedef struct cmir_snapshot cmir_snapshot;
 
-/* Volumes left out of a snapshot: those whose id, study or patient equals a non-NULL, non-empty
- * member. */
+cmir_status cmir_snapshot_open(cmir_store *store, const char *where, cmir_snapshot **out,
+                               cmir_error *err);
+/* The same state less the volumes whose id, study or patient equals a non-NULL, non-empty member;
+ * close it before `base`. */
 typedef struct cmir_without {
     const char *volume_id, *study_uid, *patient_id;
 } cmir_without;
-cmir_status cmir_snapshot_open(cmir_store *store, const char *where, const cmir_without *without,
-                               cmir_snapshot **out, cmir_error *err);
+cmir_status cmir_snapshot_without(const cmir_snapshot *base, const cmir_without *without,
+                                  cmir_snapshot **out, cmir_error *err);
 /* Only the volume `volume_id`; CMIR_ENOTFOUND. */
 cmir_status cmir_snapshot_open_one(cmir_store *store, const char *volume_id, cmir_snapshot **out,
                                    cmir_error *err);

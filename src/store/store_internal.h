@@ -29,6 +29,8 @@ struct cmir_store {
     cmir_listing *listing; /* of the latest state that a snapshot saw; NULL: none yet */
     uint64_t segment_limit; /* a record that would go beyond starts a new segment */
     bool tail_settled;      /* nothing lies behind what the catalogue names */
+    cmir_archive_info totals; /* its counts; of the last state that this store read or made */
+    cmir_archive_info totals_before; /* the open transaction */
     bool in_batch;          /* a transaction is open: cmir_store_begin() */
     uint32_t unsynced_first, unsynced_last; /* segments written since it began; 0: none */
     bool segment_made;      /* one of them is new */

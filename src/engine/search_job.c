@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* search_job.c: one query against one state of an archive.  Called by search.c.
+ *
+ * The one idea: wherever a query comes from, it becomes a record and rows in fixed point, and from
+ * there on there is one path; so a volume scores the same from a file and from an archive. */
+#include "engine/search_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "store/codes.h"
+
+#define DEFAULT_LIMIT 10u
+
+static cmir_status
+take_rows(const cmir_embeddings *e, uint32_t first, uint32_t last, const char *name,
+          cmir_search_job *out, cmir_error *err)
+{
+    const uint32_t n = last - first + 1;
+    const uint32_t width =
+        (e->dim + CMIR_DIM_MULTIPLE - 1) / CMIR_DIM_MULTIPLE * CMIR_DIM_MULTIPLE;
+    uint32_t taken = 0;
+
+    out->rows = cmir_alloc_aligned((size_t)n * width, sizeof *out->rows);
+    out->slice = cmir_alloc(n, sizeof *out->slice);
+    if (out->rows == NULL || out->slice == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory for a query of %u slices", name, n);
+    for (uint32_t i = first; i <= last; i++) {
+        const float *from = e->rows + (size_t)i * e->dim;
+        const double norm = cmir_row_norm(from, e->dim);
+
+        if (e->marks[i] & CMIR_SLICE_AIR)
+            continue;
+        if (!(norm > 0) || isinf(norm))
+            return FAIL(err, CMIR_EINVAL, "%s: the embedding of slice %u has no direction", name, i);
+        cmir_row_fix(from, e->dim, norm, width, out->rows + (size_t)taken * width);
+        out->slice[taken++] = i;
+    }
+    if (taken == 0)
+        return FAIL(err, CMIR_EINVAL, "%s: the slices %u:%u hold only air: nothing to search for",
+                    name, first, last);
+    out->query = (cmir_query){out->rows, out->slice, taken, width};
+    return CMIR_OK;
+}
+
+/* Everything about one hit but its rank, score and matches. */
+static cmir_status
+fill_hit(uint32_t m, double query_spacing_mm, const cmir_record *record, const cmir_match *matches,
+         cmir_hit *hit, cmir_error *err)
+{
+    cmir_run run;
+    cmir_status st = cmir_locate(matches, m, query_spacing_mm, record->n_slices,
+                                 record->slice_spacing_mm, &run, err);
+
+    if (st != CMIR_OK)
+        return st;
+    hit->record = record;
+    hit->matches = matches;
+    hit->n_matches = m;
+    for (uint32_t i = 1; i < m; i++)
+        if (matches[i].similarity > matches[hit->best].similarity)
+            hit->best = i;
+    hit->match_first = run.match_first;
+    hit->match_last = run.match_last;
+    hit->query_first = run.query_first;
+    hit->query_last = run.query_last;
+    const double a = record->slice_mm[run.match_first], b = record->slice_mm[run.match_last];
+    hit->match_mm[0] = a < b ? a : b;
+    hit->match_mm[1] = a < b ? b : a;
+    return CMIR_OK;
+}
+
+static cmir_without
+exclusion(const cmir_search_options *o, const cmir_volume_info *query)
+{
+    cmir_without without = {0};
+
+    if (o->exclude == CMIR_EXCLUDE_NONE)
+        return without;
+    without.volume_id = query->volume_id;
+    if (o->exclude >= CMIR_EXCLUDE_STUDY)
+        without.study_uid = query->study_uid;
+    if (o->exclude >= CMIR_EXCLUDE_PATIENT)
+        without.patient_id = query->patient_id;
+    return without;
+}
+
+static double
+seconds_now(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+cmir_status
+cmir_search_check_slices(const cmir_search_options *o, const char *name, uint32_t n_slices,
+                         cmir_error *err)
+{
+    if (!o->slices_given)
+        return CMIR_OK;
+    if (o->first_slice > o->last_slice || o->last_slice >= n_slices)
+        return FAIL(err, CMIR_EINVAL, "%s: no slices %u:%u; it has the slices 0:%u", name,
+                    o->first_slice, o->last_slice, n_slices - 1);
+    return CMIR_OK;
+}
+
+cmir_status
+cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmir_embeddings *e,
+                      const cmir_search_options *o, cmir_error *err)
+{
+    cmir_engine_result *result = job->result;
+    const cmir_volume_info *info = &result->query->info;
+    const cmir_without without = exclusion(o, info);
+    const uint32_t first = o->slices_given ? o->first_slice : 0;
+    const uint32_t last = o->slices_given ? o->last_slice : e->n_slices - 1;
+    const double start = seconds_now();
+    cmir_status st;
+
+    result->view.query = result->query;
+    result->view.score = o->score;
+    result->view.first_slice = first;
+    result->view.last_slice = last;
+    if ((st = cmir_search_check_slices(o, info->volume_id, e->n_slices, err)) == CMIR_OK &&
+        (st = take_rows(e, first, last, info->volume_id, job, err)) == CMIR_OK)
+        st = cmir_snapshot_without(base, &without, &job->snapshot, err);
+    result->view.seconds += seconds_now() - start;
+    return st;
+}
+
+/* The matches of every hit. */
+static cmir_status
+match_hits(cmir_search_job *job, unsigned cpu_flags, cmir_error *err)
+{
+    const cmir_rows **rows = cmir_alloc(job->n_ranked, sizeof *rows);
+    cmir_status st;
+
+    if (rows == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory for %zu hits", job->n_ranked);
+    for (size_t i = 0; i < job->n_ranked; i++)
+        rows[i] = &cmir_snapshot_get(job->snapshot, job->ranked[i].candidate)->rows;
+    st = cmir_engine_result_reserve(job->result, job->n_ranked, job->query.n_rows, err);
+    if (st == CMIR_OK)
+        st = cmir_match_rows(&job->query, cmir_snapshot_center(job->snapshot), rows, job->n_ranked,
+                             cpu_flags, job->result->matches, err);
+    free(rows);
+    return st;
+}
+
+cmir_status
+cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o, uint32_t n_threads,
+                     cmir_error *err)
+{
+    const size_t count = cmir_snapshot_count(job->snapshot);
+    const uint32_t wanted = o->limit == 0 ? DEFAULT_LIMIT : o->limit;
+    const cmir_rank_options options = {.score = o->score,
+                                       .limit = count < wanted ? (uint32_t)count : wanted,
+                                       .n_threads = n_threads,
+                                       .exhaustive = o->exhaustive,
+                                       .n_rerank = o->n_rerank,
+                                       .cpu_flags = cmir_cpu_flags()};
+    const double start = seconds_now();
+    cmir_rank_work work = {0};
+    cmir_status st = CMIR_OK;
+
+    job->result->view.n_candidates = count;
+    if (count == 0)
+        return CMIR_OK;
+    if ((job->ranked = cmir_alloc(options.limit, sizeof *job->ranked)) == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory for %u hits", options.limit);
+    st = cmir_rank(&job->query, job->snapshot, &options, job->ranked, &job->n_ranked, &work, err);
+    if (st == CMIR_OK)
+        st = match_hits(job, options.cpu_flags, err);
+    job->result->view.n_reranked = work.n_reranked;
+    job->result->view.seconds += seconds_now() - start;
+    return st;
+}
+
+cmir_status
+cmir_search_job_finish(cmir_search_job *job, cmir_error *err)
+{
+    cmir_engine_result *result = job->result;
+    const uint32_t m = job->query.n_rows;
+    const double start = seconds_now();
+    cmir_status st = CMIR_OK;
+
+    for (size_t i = 0; i < job->n_ranked && st == CMIR_OK; i++) {
+        cmir_hit *hit = &result->hits[i];
+
+        if ((st = cmir_snapshot_record(job->snapshot, job->ranked[i].candidate, &result->records[i],
+                                       err)) != CMIR_OK)
+            break;
+        hit->rank = (uint32_t)i + 1;
+        hit->score = job->ranked[i].score;
+        st = fill_hit(m, result->query->slice_spacing_mm, result->records[i],
+                      result->matches + i * m, hit, err);
+    }
+    result->view.n_hits = job->n_ranked;
+    result->view.seconds += seconds_now() - start;
+    return st;
+}
+
+void
+cmir_search_job_free(cmir_search_job *job)
+{
+    cmir_snapshot_close(job->snapshot);
+    cmir_engine_result_free(job->result);
+    free(job->rows);
+    free(job->slice);
+    free(job->ranked);
+    *job = (cmir_search_job){0};
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* search_job.h: one query against one state of an archive, in three steps: start and finish ask the
+ * catalogue, so they take turns; rank is arithmetic, so many jobs may do it at once.  Called by
+ * search.c. */
+#ifndef CMIR_ENGINE_SEARCH_JOB_H
+#define CMIR_ENGINE_SEARCH_JOB_H
+
+#include "engine/engine_internal.h"
+#include "engine/result.h"
+#include "rank/rank.h"
+
+/* Zero-initialise, set `result` (which knows its query's record); free with
+ * cmir_search_job_free(). */
+typedef struct cmir_search_job {
+    cmir_engine_result *result;
+    cmir_snapshot *snapshot; /* what may answer this query */
+    cmir_query query;        /* its rows that take part, in memory of their own: */
+    int16_t *rows;
+    uint32_t *slice;
+    cmir_ranked *ranked;
+    size_t n_ranked;
+} cmir_search_job;
+
+/* Do the slices asked for exist? */
+cmir_status cmir_search_check_slices(const cmir_search_options *o, const char *name,
+                                     uint32_t n_slices, cmir_error *err);
+
+/* `base` is everything that passes the filter; close it after the job. */
+cmir_status cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base,
+                                  const cmir_embeddings *e, const cmir_search_options *o,
+                                  cmir_error *err);
+cmir_status cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o,
+                                 uint32_t n_threads, cmir_error *err);
+cmir_status cmir_search_job_finish(cmir_search_job *job, cmir_error *err);
+void cmir_search_job_free(cmir_search_job *job);
+
+#endif
