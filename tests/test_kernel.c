@@ -1,237 +1,590 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_kernel.c: every kernel slot against an independent loop in long double: random shapes, blocks
- * that end on unmapped pages, extreme fills.  `test_kernel --bench` times the same calls. */
+/* test_kernel.c: every kernel of every level that this CPU has, against the C reference, bit for
+ * bit; the C reference against loops in int64.  Random shapes, extreme fills, and no byte outside:
+ * one end of each buffer touches an unmapped page, the other bytes that must stay as they are.
+ *
+ *     test_kernel [--seed N] [--cases N] [--level NAME]
+ *
+ * No cmocka: scripts/test_arm.sh builds it for machines that have none. */
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
-#include <float.h>
 #include <inttypes.h>
 #include <math.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/half.h"
+#include "base/cpu.h"
 #include "kernel/kernel.h"
 
-static uint64_t seed = 20240607;
+#define MAX_N 2000u
+#define MAX_GROUPS 7u
+#define MAX_CODES (1u << 20) /* of one side */
+#define MAX_TILES ((MAX_N + CMIR_TILE - 1) / CMIR_TILE)
+#define MAX_PAIRS 300u /* of one call of dots_exact */
+#define UNTOUCHED 0xA5
+
+/* ---- Random numbers */
+
+static uint64_t state;
 
 static uint32_t
 rnd(void)
 {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 33);
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 33);
 }
 
-/* A block whose first and last byte touch unmapped pages as nearly as its alignment lets them:
- * at_end tells which end touches. */
-struct guarded {
-    uint8_t *map, *data;
-    size_t map_nbytes;
+static float
+rnd_float(void) /* 0..1 */
+{
+    return (float)(rnd() >> 7) / 16777216.0f;
+}
+
+/* ---- Buffers between unmapped pages */
+
+struct arena {
+    uint8_t *inner; /* the part that is mapped */
+    size_t inner_nbytes;
+    uint8_t *data; /* what place() gave last */
+    size_t nbytes;
 };
 
-static struct guarded
-guarded_new(size_t nbytes, bool at_end)
+static struct {
+    struct arena query_codes, groups, lane_scale;                  /* the query */
+    struct arena codes, scale, base, code_sum;                     /* the candidate */
+    struct arena best, row, tile_best, dots;                       /* what maxsim gives */
+    struct arena threshold, selected;                              /* of select */
+    struct arena exact_query, exact_rows, pair_q, pair_r, results; /* of dots_exact */
+} at;
+
+static struct {
+    float best[MAX_GROUPS * CMIR_LANES], tile_best[MAX_TILES * MAX_GROUPS * CMIR_LANES];
+    uint32_t row[MAX_GROUPS * CMIR_LANES], selected[MAX_N * CMIR_LANES];
+    int32_t dots[MAX_TILES * MAX_GROUPS * CMIR_TILE * CMIR_LANES], results[MAX_PAIRS];
+    uint8_t groups[MAX_CODES]; /* packed by the reference */
+} want;
+
+static void
+map(struct arena *a, size_t nbytes)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const size_t inner = (nbytes + page - 1) / page * page;
-    struct guarded g = {.map_nbytes = inner + 2 * page};
+    uint8_t *all;
 
-    g.map = mmap(NULL, g.map_nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(g.map != MAP_FAILED);
-    assert_int_equal(mprotect(g.map, page, PROT_NONE), 0);
-    assert_int_equal(mprotect(g.map + page + inner, page, PROT_NONE), 0);
-    g.data = g.map + page + (at_end ? inner - nbytes : 0);
-    return g;
+    a->inner_nbytes = (nbytes + page - 1) / page * page;
+    all = mmap(NULL, a->inner_nbytes + 2 * page, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED || mprotect(all, page, PROT_NONE) != 0 ||
+        mprotect(all + page + a->inner_nbytes, page, PROT_NONE) != 0) {
+        perror("test_kernel: mmap");
+        exit(2);
+    }
+    a->inner = all + page;
 }
 
 static void
-guarded_free(struct guarded *g)
+map_all(void)
 {
-    munmap(g->map, g->map_nbytes);
+    const size_t lanes = (size_t)MAX_GROUPS * CMIR_LANES, tiles = MAX_TILES;
+
+    map(&at.query_codes, MAX_CODES);
+    map(&at.groups, 4 * MAX_CODES);
+    map(&at.lane_scale, lanes * sizeof(float));
+    map(&at.codes, MAX_CODES);
+    map(&at.scale, MAX_N * sizeof(float));
+    map(&at.base, MAX_N * sizeof(float));
+    map(&at.code_sum, MAX_N * sizeof(int32_t));
+    map(&at.best, lanes * sizeof(float));
+    map(&at.row, lanes * sizeof(uint32_t));
+    map(&at.tile_best, tiles * lanes * sizeof(float));
+    map(&at.dots, tiles * lanes * CMIR_TILE * sizeof(int32_t));
+    map(&at.threshold, (CMIR_LANES + 1) * sizeof(float));
+    map(&at.selected, (size_t)MAX_N * CMIR_LANES * sizeof(uint32_t));
+    map(&at.exact_query, MAX_CODES * sizeof(int16_t));
+    map(&at.exact_rows, MAX_CODES * sizeof(int16_t));
+    map(&at.pair_q, MAX_PAIRS * sizeof(uint32_t));
+    map(&at.pair_r, MAX_PAIRS * sizeof(uint32_t));
+    map(&at.results, MAX_PAIRS * sizeof(int32_t));
 }
 
-enum fill { RANDOM, LARGEST, ZERO, SUBNORMAL, OPPOSITE, EQUAL_ROWS, N_FILLS };
-
-static uint16_t
-half_of(enum fill fill, uint32_t column)
+/* nbytes that touch the unmapped page before or behind; they, and up to 64 bytes on the other side,
+ * get a pattern. */
+static void *
+place(struct arena *a, size_t nbytes)
 {
-    switch (fill) {
-    case LARGEST: return (uint16_t)(0x7BFFu | (rnd() & 1u) << 15);
-    case ZERO: return (uint16_t)((rnd() & 1u) << 15);
-    case SUBNORMAL: return (uint16_t)(rnd() & 0x83FFu);
-    case OPPOSITE: return (uint16_t)(column & 1u ? 0xBC00u : 0x3C00u);
-    case EQUAL_ROWS: return (uint16_t)(0x3000u + column % 1024u);
-    case RANDOM:
-    default: return cmir_float_to_half((float)((int32_t)(rnd() % 2001u) - 1000) / 1000.0f);
-    }
+    const size_t rest = a->inner_nbytes - nbytes, around = rest < 64 ? rest : 64;
+    const bool at_end = rnd() & 1u;
+
+    a->nbytes = nbytes;
+    a->data = a->inner + (at_end ? rest : 0);
+    memset(a->data - (at_end ? around : 0), UNTOUCHED, nbytes + around);
+    return a->data;
 }
 
-struct shape {
-    uint32_t m, n, dim;
+static bool
+is_untouched(const struct arena *a)
+{
+    const bool at_end = a->data != a->inner;
+    const size_t rest = a->inner_nbytes - a->nbytes, around = rest < 64 ? rest : 64;
+    const uint8_t *other = at_end ? a->data - around : a->data + a->nbytes;
+
+    for (size_t i = 0; i < around; i++)
+        if (other[i] != UNTOUCHED)
+            return false;
+    return true;
+}
+
+/* ---- Cases */
+
+enum fill { RANDOM, LOWEST, HIGHEST, OPPOSITE, ZERO, ONE_HOT, EQUAL_ROWS, N_FILLS };
+enum scales { ORDINARY, WITH_ZEROS, TINY, N_SCALES };
+enum bases { NORMAL, NONE, FAR_BELOW, SOME_FAR_BELOW, N_BASES };
+
+struct test_case {
+    uint64_t seed;
+    const char *level;
+    uint32_t m, n, padded_dim; /* query rows, candidate rows */
     enum fill fill;
+    enum scales scales;
+    enum bases bases;
+    cmir_packed query;
+    cmir_codes candidate;
 };
 
-/* Dot product and the sum of magnitudes, which bounds the rounding of any order of summation. */
-static long double
-slow_dot(const float *q, const uint16_t *row, uint32_t dim, long double *magnitude)
+#define CHECK(t, ok, ...) ((ok) ? (void)0 : fail(t, __VA_ARGS__))
+
+static void fail(const struct test_case *t, const char *format, ...)
+    __attribute__((__format__(__printf__, 2, 3), __noreturn__));
+
+static void
+fail(const struct test_case *t, const char *format, ...)
 {
-    long double sum = 0.0L;
+    va_list args;
 
-    *magnitude = 0.0L;
-    for (uint32_t d = dim; d-- > 0;) { /* backwards: unlike the kernel */
-        const long double product = (long double)q[d] * (long double)cmir_half_to_float(row[d]);
-
-        sum += product;
-        *magnitude += fabsl(product);
-    }
-    return sum;
+    printf("FAILED %s: m=%" PRIu32 " n=%" PRIu32 " padded_dim=%" PRIu32
+           " fill=%d scales=%d bases=%d: ",
+           t->level, t->m, t->n, t->padded_dim, (int)t->fill, (int)t->scales, (int)t->bases);
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\nagain: test_kernel --level %s --cases 1 --seed %" PRIu64 "\n", t->level, t->seed);
+    exit(1);
 }
 
 static void
-check(const struct cmir_kernels *k, struct shape s, const float *q, const uint16_t *rows,
-      bool at_end)
+fill_codes(int8_t *codes, uint32_t n, uint32_t dim, enum fill fill, bool is_query)
 {
-    const size_t n_dots = (size_t)s.m * s.n;
-    struct guarded dots = guarded_new(n_dots * sizeof(double), at_end);
-    struct guarded best = guarded_new(s.m * sizeof(double), at_end);
-    struct guarded best_row = guarded_new(s.m * sizeof(uint32_t), at_end);
-    double *dot = (void *)dots.data, *top = (void *)best.data;
-    uint32_t *top_row = (void *)best_row.data;
+    for (uint32_t i = 0; i < n; i++) {
+        int8_t *row = codes + (size_t)i * dim;
 
-    k->dots_exact(q, s.m, rows, s.n, s.dim, dot);
-    k->maxsim_exact(q, s.m, rows, s.n, s.dim, top_row, top);
-    for (uint32_t i = 0; i < s.m; i++) {
-        uint32_t first_best = 0;
-
-        for (uint32_t j = 0; j < s.n; j++) {
-            long double magnitude;
-            const long double want =
-                slow_dot(q + (size_t)i * s.dim, rows + (size_t)j * s.dim, s.dim, &magnitude);
-            const double got = dot[(size_t)i * s.n + j];
-
-            if (fabsl(got - want) > s.dim * (long double)DBL_EPSILON * magnitude)
-                fail_msg("m=%" PRIu32 " n=%" PRIu32 " dim=%" PRIu32 " fill=%d row %" PRIu32
-                         ", %" PRIu32 ": want %.17Lg got %.17g",
-                         s.m, s.n, s.dim, (int)s.fill, i, j, want, got);
-            if (got > dot[(size_t)i * s.n + first_best])
-                first_best = j;
+        switch (fill) {
+        case LOWEST: memset(row, -128, dim); break;
+        case HIGHEST: memset(row, 127, dim); break;
+        case OPPOSITE: memset(row, is_query ? -128 : 127, dim); break;
+        case ZERO: memset(row, 0, dim); break;
+        case ONE_HOT:
+            memset(row, 0, dim);
+            row[rnd() % dim] = (int8_t)(rnd() & 1u ? 127 : -128);
+            break;
+        case EQUAL_ROWS:
+        case RANDOM:
+        default:
+            for (uint32_t d = 0; d < dim; d++)
+                row[d] = (int8_t)(rnd() & 0xFFu);
         }
-        /* Both slots agree to the bit, and the lowest row wins ties. */
-        assert_int_equal(top_row[i], first_best);
-        assert_true(top[i] == dot[(size_t)i * s.n + first_best]);
+        if (fill == EQUAL_ROWS && i != 0 && !is_query)
+            memcpy(row, codes, dim);
     }
-    guarded_free(&dots);
-    guarded_free(&best);
-    guarded_free(&best_row);
+}
+
+static float
+any_scale(enum scales scales)
+{
+    switch (scales) {
+    case WITH_ZEROS: return rnd() % 3 == 0 ? 0.0f : rnd_float() * 0.01f;
+    case TINY: return rnd_float() * 1e-21f; /* products are subnormal, or 0 */
+    case ORDINARY:
+    default: return (0.5f + rnd_float()) * 0.01f;
+    }
+}
+
+static float
+any_base(enum bases bases)
+{
+    switch (bases) {
+    case NONE: return 0.0f;
+    case FAR_BELOW: return -1e30f;
+    case SOME_FAR_BELOW: return rnd() % 3 == 0 ? -1e30f : 0.0f;
+    case NORMAL:
+    default: return rnd_float() - 0.5f;
+    }
+}
+
+/* The shape and the fills; rows are few where they are long. */
+static void
+choose(struct test_case *t)
+{
+    const bool is_long = rnd() % 8 == 0;
+    uint32_t most;
+
+    t->padded_dim = rnd() % 16 == 0 ? 4096 : 64 * (1 + rnd() % (is_long ? 4 : 32));
+    most = MAX_CODES / t->padded_dim;
+    t->n = is_long ? 71 + rnd() % (MAX_N - 70) : 1 + rnd() % 70;
+    if (t->n > most / CMIR_TILE * CMIR_TILE)
+        t->n = most / CMIR_TILE * CMIR_TILE;
+    t->m = 1 + rnd() % (is_long ? 2 * CMIR_LANES : MAX_GROUPS * CMIR_LANES);
+    t->fill = rnd() % 2 == 0 ? RANDOM : (enum fill)(rnd() % N_FILLS);
+    t->scales = (enum scales)(rnd() % N_SCALES);
+    t->bases = (enum bases)(rnd() % N_BASES);
 }
 
 static void
-check_shape(const struct cmir_kernels *k, struct shape s, bool at_end)
+make_query(struct test_case *t, const cmir_kernels *k)
 {
-    const size_t n_query = (size_t)s.m * s.dim, n_rows = (size_t)s.n * s.dim;
-    struct guarded query = guarded_new(n_query * sizeof(float), at_end);
-    struct guarded rows = guarded_new(n_rows * sizeof(uint16_t), at_end);
-    float *q = (void *)query.data;
-    uint16_t *r = (void *)rows.data;
+    const uint32_t n_groups = (t->m + CMIR_LANES - 1) / CMIR_LANES;
+    const size_t nbytes = k->group_nbytes(t->padded_dim);
+    int8_t *codes = place(&at.query_codes, (size_t)t->m * t->padded_dim);
+    float *scale = place(&at.lane_scale, n_groups * CMIR_LANES * sizeof *scale);
+    uint8_t *groups;
 
-    for (size_t i = 0; i < n_query; i++)
-        q[i] = cmir_half_to_float(half_of(s.fill, (uint32_t)(i % s.dim)));
-    for (size_t i = 0; i < n_rows; i++)
-        r[i] = half_of(s.fill, (uint32_t)(i % s.dim));
-    check(k, s, q, r, at_end);
-    guarded_free(&query);
-    guarded_free(&rows);
+    CHECK(t, nbytes % 64 == 0 && nbytes <= MAX_CODES && n_groups * nbytes <= 4 * MAX_CODES,
+          "group_nbytes is %zu", nbytes);
+    groups = place(&at.groups, n_groups * nbytes);
+    fill_codes(codes, t->m, t->padded_dim, t->fill, true);
+    for (uint32_t i = 0; i < n_groups * CMIR_LANES; i++)
+        scale[i] = i < t->m ? any_scale(t->scales) : 0.0f;
+    for (uint32_t g = n_groups; g-- > 0;) { /* backwards: none may write into the next */
+        const uint32_t left = t->m - g * CMIR_LANES;
+
+        k->pack(codes + (size_t)g * CMIR_LANES * t->padded_dim,
+                left < CMIR_LANES ? left : CMIR_LANES, t->padded_dim, groups + g * nbytes);
+        for (size_t i = 0; g > 0 && i < 64; i++)
+            CHECK(t, groups[g * nbytes - 1 - i] == UNTOUCHED, "pack writes before its group");
+    }
+    for (uint32_t g = 0; g < n_groups; g++) { /* and forwards: a second time it is the same */
+        const uint32_t left = t->m - g * CMIR_LANES;
+
+        memcpy(want.groups, groups + g * nbytes, nbytes);
+        memset(groups + g * nbytes, (int)(rnd() & 0xFFu), nbytes);
+        k->pack(codes + (size_t)g * CMIR_LANES * t->padded_dim,
+                left < CMIR_LANES ? left : CMIR_LANES, t->padded_dim, groups + g * nbytes);
+        CHECK(t, memcmp(want.groups, groups + g * nbytes, nbytes) == 0,
+              "pack leaves bytes as they were, or group %" PRIu32 " was written into", g);
+    }
+    CHECK(t, is_untouched(&at.groups), "pack writes outside");
+    t->query = (cmir_packed){groups, scale, n_groups};
 }
 
 static void
-test_small_shapes(void **state)
+make_candidate(struct test_case *t)
 {
-    struct cmir_kernels k;
+    const uint32_t n = t->n, padded_rows = (n + CMIR_TILE - 1) / CMIR_TILE * CMIR_TILE;
+    int8_t *codes = place(&at.codes, (size_t)padded_rows * t->padded_dim);
+    float *scale = place(&at.scale, n * sizeof *scale), *base = place(&at.base, n * sizeof *base);
+    int32_t *sum = place(&at.code_sum, n * sizeof *sum);
 
-    (void)state;
-    print_message("seed %" PRIu64 "\n", seed);
-    cmir_kernels_init(&k, 0);
-    for (uint32_t dim = 1; dim <= 257; dim += 1 + rnd() % 16)
-        for (int fill = 0; fill < N_FILLS; fill++)
-            check_shape(&k, (struct shape){1 + rnd() % 70, 1 + rnd() % 70, dim, (enum fill)fill},
-                        rnd() & 1u);
+    fill_codes(codes, n, t->padded_dim, t->fill, false); /* the rows behind keep the pattern */
+    for (uint32_t j = 0; j < n; j++) {
+        const bool as_first = t->fill == EQUAL_ROWS && j != 0;
+
+        scale[j] = as_first ? scale[0] : any_scale(t->scales);
+        base[j] = as_first ? base[0] : any_base(t->bases);
+        sum[j] = 0;
+        for (uint32_t d = 0; d < t->padded_dim; d++)
+            sum[j] += codes[(size_t)j * t->padded_dim + d];
+    }
+    t->candidate = (cmir_codes){codes, scale, base, sum, n, t->padded_dim};
 }
 
-/* Around every border of the reference's blocks, and the largest dim. */
-static void
-test_borders(void **state)
+/* ---- What maxsim and select must give */
+
+static float
+want_score(const struct test_case *t, uint32_t i, uint32_t j)
 {
-    static const uint32_t dims[] = {1, 511, 512, 513, 1024, 1025, 1300, 4096};
-    static const uint32_t counts[] = {1, 7, 8, 9, 31, 32, 33, 65};
-    struct cmir_kernels k;
+    const size_t tile = j / CMIR_TILE, g = i / CMIR_LANES;
+    const int32_t dot =
+        want.dots[((tile * t->query.n_groups + g) * CMIR_TILE + j % CMIR_TILE) * CMIR_LANES +
+                  i % CMIR_LANES];
 
-    (void)state;
-    print_message("seed %" PRIu64 "\n", seed);
-    cmir_kernels_init(&k, 0);
-    for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++)
-        for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
-            const uint32_t other = counts[rnd() % 8];
-            const struct shape s = {counts[c], other, dims[d], (enum fill)(rnd() % N_FILLS)};
+    return fmaf((float)dot, t->candidate.scale[j] * t->query.scale[i], t->candidate.base[j]);
+}
 
-            check_shape(&k, s, true);
-            check_shape(&k, (struct shape){other, counts[c], dims[d], RANDOM}, false);
+/* The slow way: from the codes. */
+static void
+want_by_oracle(const struct test_case *t)
+{
+    const int8_t *query = (const int8_t *)at.query_codes.data;
+    const size_t lanes = (size_t)t->query.n_groups * CMIR_LANES;
+
+    for (uint32_t i = 0; i < t->m; i++)
+        for (uint32_t j = 0; j < t->n; j++) {
+            const int8_t *a = query + (size_t)i * t->padded_dim;
+            const int8_t *b = t->candidate.codes + (size_t)j * t->padded_dim;
+            const size_t tile = j / CMIR_TILE, g = i / CMIR_LANES;
+            float f, *most = &want.tile_best[tile * lanes + i];
+            int64_t dot = 0;
+
+            for (uint32_t d = t->padded_dim; d-- > 0;)
+                dot += (int64_t)a[d] * b[d];
+            want.dots[((tile * t->query.n_groups + g) * CMIR_TILE + j % CMIR_TILE) * CMIR_LANES +
+                      i % CMIR_LANES] = (int32_t)dot;
+            f = want_score(t, i, j);
+            if (j % CMIR_TILE == 0 || f > *most)
+                *most = f;
+            if (j == 0 || f > want.best[i]) {
+                want.best[i] = f;
+                want.row[i] = j;
+            }
         }
 }
 
 static void
-bench(void)
+want_by_reference(struct test_case *t, const cmir_kernels *reference)
 {
-    const struct shape s = {150, 300, 528, RANDOM};
-    struct cmir_kernels k;
-    float *q = malloc((size_t)s.m * s.dim * sizeof *q);
-    uint16_t *r = malloc((size_t)s.n * s.dim * sizeof *r);
-    uint32_t *row = malloc(s.m * sizeof *row);
-    double *top = malloc(s.m * sizeof *top);
-    struct timespec t0, t1;
-    const int n_runs = 20;
+    const cmir_kept kept = {want.tile_best, want.dots};
+    cmir_packed packed = t->query;
 
-    if (q == NULL || r == NULL || row == NULL || top == NULL)
-        exit(1);
-    for (size_t i = 0; i < (size_t)s.m * s.dim; i++)
-        q[i] = cmir_half_to_float(half_of(RANDOM, 0));
-    for (size_t i = 0; i < (size_t)s.n * s.dim; i++)
-        r[i] = half_of(RANDOM, 0);
-    cmir_kernels_init(&k, 0);
-    clock_gettime(CLOCK_MONOTONIC, &t0);
-    for (int i = 0; i < n_runs; i++)
-        k.maxsim_exact(q, s.m, r, s.n, s.dim, row, top);
-    clock_gettime(CLOCK_MONOTONIC, &t1);
-    const double seconds =
-        (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec);
-    printf("maxsim_exact reference %" PRIu32 " x %" PRIu32 " x %" PRIu32
-           ": %.2f ms, %.2f Gflop/s\n",
-           s.m, s.n, s.dim, 1e3 * seconds / n_runs, 2e-9 * s.m * s.n * s.dim * n_runs / seconds);
-    free(q);
-    free(r);
-    free(row);
-    free(top);
+    packed.groups = want.groups;
+    for (uint32_t g = 0; g < packed.n_groups; g++) {
+        const uint32_t left = t->m - g * CMIR_LANES;
+
+        reference->pack((const int8_t *)at.query_codes.data +
+                            (size_t)g * CMIR_LANES * t->padded_dim,
+                        left < CMIR_LANES ? left : CMIR_LANES, t->padded_dim,
+                        want.groups + g * reference->group_nbytes(t->padded_dim));
+    }
+    reference->maxsim(&packed, &t->candidate, want.best, want.row, &kept);
+}
+
+static void
+check_kept(const struct test_case *t, const cmir_kept *kept)
+{
+    const uint32_t n_groups = t->query.n_groups;
+
+    for (uint32_t j = 0; j < t->n; j++)
+        for (uint32_t i = 0; i < t->m; i++) {
+            const size_t tile = j / CMIR_TILE, group = tile * n_groups + i / CMIR_LANES;
+            const size_t dot = (group * CMIR_TILE + j % CMIR_TILE) * CMIR_LANES + i % CMIR_LANES;
+            const size_t most = group * CMIR_LANES + i % CMIR_LANES;
+
+            CHECK(t, kept->dots[dot] == want.dots[dot],
+                  "dot of %" PRIu32 ", %" PRIu32 ": want %" PRId32 " got %" PRId32, i, j,
+                  want.dots[dot], kept->dots[dot]);
+            CHECK(t, memcmp(&kept->tile_best[most], &want.tile_best[most], sizeof(float)) == 0,
+                  "tile_best of %" PRIu32 ", tile %zu: want %a got %a", i, tile,
+                  (double)want.tile_best[most], (double)kept->tile_best[most]);
+        }
+    CHECK(t, is_untouched(&at.dots) && is_untouched(&at.tile_best), "kept: writes outside");
+}
+
+/* All four: with and without row, with and without kept.  The last leaves kept for select. */
+static cmir_kept
+check_maxsim(const struct test_case *t, const cmir_kernels *k)
+{
+    const uint32_t tiles = (t->n + CMIR_TILE - 1) / CMIR_TILE;
+    const size_t lanes = (size_t)t->query.n_groups * CMIR_LANES;
+    cmir_kept kept;
+
+    for (unsigned with = 0; with < 4; with++) {
+        float *best = place(&at.best, lanes * sizeof *best);
+        uint32_t *row = place(&at.row, lanes * sizeof *row);
+
+        kept.tile_best = place(&at.tile_best, tiles * lanes * sizeof(float));
+        kept.dots = place(&at.dots, tiles * lanes * CMIR_TILE * sizeof(int32_t));
+        k->maxsim(&t->query, &t->candidate, best, with & 1u ? row : NULL, with & 2u ? &kept : NULL);
+        for (uint32_t i = 0; i < t->m; i++) {
+            CHECK(t, memcmp(&best[i], &want.best[i], sizeof *best) == 0,
+                  "best of %" PRIu32 " (with %u): want %a got %a", i, with, (double)want.best[i],
+                  (double)best[i]);
+            CHECK(t, (with & 1u) == 0 || row[i] == want.row[i],
+                  "row of %" PRIu32 " (with %u): want %" PRIu32 " got %" PRIu32, i, with,
+                  want.row[i], row[i]);
+        }
+        CHECK(t, is_untouched(&at.best) && is_untouched(&at.row), "maxsim writes outside");
+        if ((with & 2u) != 0)
+            check_kept(t, &kept);
+    }
+    return kept;
+}
+
+static float
+any_threshold(const struct test_case *t, uint32_t i)
+{
+    if (i >= t->m)
+        return INFINITY; /* what lies there means nothing */
+    switch (rnd() % 6) {
+    case 0: return rnd() % 4 == 0 ? -INFINITY : INFINITY;
+    case 1: return want.best[i];
+    case 2: return nextafterf(want.best[i], INFINITY);
+    default: return want_score(t, i, rnd() % t->n); /* reached by at least that row */
+    }
+}
+
+static void
+check_select(const struct test_case *t, const cmir_kernels *k, const cmir_kept *kept)
+{
+    for (uint32_t g = 0; g < t->query.n_groups; g++) {
+        const uint32_t first = g * CMIR_LANES;
+        /* One more than there are: where these end at a page, the 16 start 4 bytes off. */
+        float *threshold = place(&at.threshold, (CMIR_LANES + 1) * sizeof *threshold);
+        uint32_t *got, n_got, n = 0;
+
+        for (uint32_t i = 0; i < CMIR_LANES; i++)
+            threshold[i] = any_threshold(t, first + i);
+        for (uint32_t j = 0; j < t->n; j++)
+            for (uint32_t i = 0; i < CMIR_LANES && first + i < t->m; i++)
+                if (want_score(t, first + i, j) >= threshold[i])
+                    want.selected[n++] = j * CMIR_LANES + i;
+        got = place(&at.selected, (size_t)t->n * CMIR_LANES * sizeof *got);
+        n_got = k->select(&t->query, &t->candidate, kept, g, threshold, got);
+        CHECK(t, n_got == n, "select in group %" PRIu32 ": want %" PRIu32 " got %" PRIu32, g, n,
+              n_got);
+        CHECK(t, memcmp(got, want.selected, n * sizeof *got) == 0,
+              "select in group %" PRIu32 ": other pairs", g);
+        CHECK(t, is_untouched(&at.selected), "select writes outside");
+    }
+}
+
+/* ---- dots_exact */
+
+/* Rows of norm 2^15 or just under, or, where they may be damaged, longer ones. */
+static void
+fill_exact(int16_t *rows, uint32_t n, uint32_t dim, bool damaged)
+{
+    const int16_t flat = (int16_t)fmin(32767.0, floor(32768.0 / sqrt((double)dim)));
+
+    for (uint32_t i = 0; i < n; i++) {
+        int16_t *row = rows + (size_t)i * dim;
+        const uint32_t kind = rnd() % (damaged ? 6 : 4);
+
+        memset(row, 0, dim * sizeof *row);
+        if (kind == 0) /* all of it in one place */
+            row[rnd() % dim] = (int16_t)(rnd() & 1u ? 32767 : -32768);
+        for (uint32_t d = 0; kind != 0 && d < dim; d++)
+            switch (kind) {
+            case 1: row[d] = flat; break;
+            case 2: row[d] = (int16_t)(d & 1u ? flat : -flat); break;
+            case 3: row[d] = (int16_t)((int32_t)(rnd() % (2u * (uint32_t)flat + 1u)) - flat); break;
+            case 4: row[d] = 32767; break;
+            default: row[d] = (int16_t)(rnd() & 1u ? -32768 : (int32_t)(rnd() & 0x7FFFu)); break;
+            }
+    }
+}
+
+static void
+check_exact(const struct test_case *t, const cmir_kernels *k, const cmir_kernels *reference)
+{
+    const uint32_t dim = t->padded_dim, n_pairs = rnd() % (MAX_PAIRS + 1);
+    const bool damaged = rnd() % 4 == 0;
+    int16_t *query = place(&at.exact_query, (size_t)t->m * dim * sizeof *query);
+    int16_t *rows = place(&at.exact_rows, (size_t)t->n * dim * sizeof *rows);
+    uint32_t *q = place(&at.pair_q, n_pairs * sizeof *q);
+    uint32_t *r = place(&at.pair_r, n_pairs * sizeof *r);
+    int32_t *got = place(&at.results, n_pairs * sizeof *got);
+
+    fill_exact(query, t->m, dim, damaged);
+    fill_exact(rows, t->n, dim, damaged);
+    for (uint32_t p = 0; p < n_pairs; p++) {
+        q[p] = rnd() % 4 == 0 ? rnd() % t->m : (uint32_t)((uint64_t)p * t->m / n_pairs);
+        r[p] = rnd() % t->n;
+    }
+    if (reference == NULL)
+        for (uint32_t p = 0; p < n_pairs; p++) {
+            int64_t sum = 0;
+
+            for (uint32_t d = 0; d < dim; d++)
+                sum += (int64_t)query[(size_t)q[p] * dim + d] * rows[(size_t)r[p] * dim + d];
+            CHECK(t, damaged || (sum >= INT32_MIN && sum <= INT32_MAX), "rows are too long");
+            want.results[p] = (int32_t)(uint32_t)(uint64_t)sum;
+        }
+    else
+        reference->dots_exact(query, rows, dim, q, r, n_pairs, want.results);
+    k->dots_exact(query, rows, dim, q, r, n_pairs, got);
+    for (uint32_t p = 0; p < n_pairs; p++)
+        CHECK(t, got[p] == want.results[p],
+              "dots_exact of %" PRIu32 ", %" PRIu32 ": want %" PRId32 " got %" PRId32, q[p], r[p],
+              want.results[p], got[p]);
+    CHECK(t, is_untouched(&at.results), "dots_exact writes outside");
+}
+
+/* ---- Levels */
+
+static const struct level {
+    const char *name;
+    unsigned flag; /* tested with this one and those of the rows above it */
+} levels[] = {
+    {"c", 0},
+    {"avx2", CMIR_CPU_AVX2},
+    {"avxvnni", CMIR_CPU_AVXVNNI},
+    {"avx512vnni", CMIR_CPU_AVX512VNNI},
+    {"amx", CMIR_CPU_AMX},
+    {"dotprod", CMIR_CPU_DOTPROD},
+};
+
+static void
+check_level(const char *level, unsigned flags, uint64_t seed, uint32_t n_cases)
+{
+    struct test_case t = {.level = level};
+    cmir_kernels k, c;
+
+    cmir_kernels_init(&c, 0);
+    cmir_kernels_init(&k, flags);
+    for (uint32_t i = 0; i < n_cases; i++) {
+        cmir_kept kept;
+
+        t.seed = state = seed + i;
+        for (int skip = 0; skip < 4; skip++) /* seeds that follow each other begin alike */
+            (void)rnd();
+        choose(&t);
+        make_query(&t, &k);
+        make_candidate(&t);
+        if (flags == 0)
+            want_by_oracle(&t);
+        else
+            want_by_reference(&t, &c);
+        kept = check_maxsim(&t, &k);
+        check_select(&t, &k, &kept);
+        check_exact(&t, &k, flags == 0 ? NULL : &c);
+    }
+    CHECK(&t, strcmp(k.name, level) == 0, "the table is that of %s", k.name);
+    printf("ok %s: %" PRIu32 " cases\n", level, n_cases);
 }
 
 int
 main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_shapes),
-        cmocka_unit_test(test_borders),
-    };
+    const unsigned cpu = cmir_cpu_flags();
+    const char *only = NULL;
+    uint64_t seed = 20240607;
+    uint32_t n_cases = 200;
+    unsigned up_to = 0;
 
-    if (argc == 2 && strcmp(argv[1], "--bench") == 0) {
-        bench();
-        return 0;
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 < argc && strcmp(argv[i], "--seed") == 0)
+            seed = strtoull(argv[i + 1], NULL, 10);
+        else if (i + 1 < argc && strcmp(argv[i], "--cases") == 0)
+            n_cases = (uint32_t)strtoul(argv[i + 1], NULL, 10);
+        else if (i + 1 < argc && strcmp(argv[i], "--level") == 0)
+            only = argv[i + 1];
+        else {
+            fprintf(stderr, "usage: test_kernel [--seed N] [--cases N] [--level NAME]\n");
+            return 2;
+        }
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("seed %" PRIu64 "\n", seed);
+    map_all();
+    for (size_t l = 0; l < sizeof levels / sizeof levels[0]; l++) {
+        up_to |= levels[l].flag;
+        if (only != NULL && strcmp(only, levels[l].name) != 0)
+            continue;
+        if ((cpu & levels[l].flag) != levels[l].flag)
+            printf("SKIPPED %s: this CPU has no such instructions\n", levels[l].name);
+        else
+            check_level(levels[l].name, cpu & up_to, seed, n_cases);
+    }
+    return 0;
 }

@@ -1,10 +1,227 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* kernel_avx2.c: kernels for AVX2 and FMA.  Chosen by kernel.c.
+ *
+ * The one 8-bit product of AVX2 saturates, so codes are multiplied as int16, two dims of a lane
+ * side by side: vpmaddwd is exact and adds them.  The query is widened once, when it is packed
+ * ([padded_dim / 2][16 lanes][2] int16), a tile of the candidate (16 rows) once per tile, into
+ * 16 KiB of the stack, or, where rows are longer than CHUNK, once per chunk.
+ *
+ * Blocking: a chunk of a group (16 KiB) and that of a tile stay in the first cache while 4 rows at
+ * a time meet all 16 lanes in 8 accumulators: 2 loads of lanes and 4 broadcasts feed 8 products. */
 #include "kernel/kernel.h"
 
 #if defined(__x86_64__)
+
+#include "kernel/kernel_avx2.h"
+
+#define CHUNK 512u       /* dims */
+#define ROWS_AT_ONCE 4u
+
+static size_t
+group_nbytes_avx2(uint32_t padded_dim)
+{
+    return (size_t)padded_dim * CMIR_LANES * sizeof(int16_t);
+}
+
+static void
+pack_avx2(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group)
+{
+    int16_t *out = (int16_t *)(void *)group;
+
+    memset(group, 0, group_nbytes_avx2(padded_dim));
+    for (uint32_t d = 0; d < padded_dim; d += 2)
+        for (uint32_t i = 0; i < n; i++) {
+            const int8_t *pair = codes + (size_t)i * padded_dim + d;
+            int16_t *lane = out + (size_t)d * CMIR_LANES + 2 * (size_t)i;
+
+            lane[0] = pair[0];
+            lane[1] = pair[1];
+        }
+}
+
+/* n_dims codes of each row of a tile, as int16; wide is [16][CHUNK]. */
+CMIR_AVX2 static void
+widen(const int8_t *codes, uint32_t padded_dim, uint32_t n_rows, uint32_t n_dims, int16_t *wide)
+{
+    for (uint32_t r = 0; r < n_rows; r++)
+        for (uint32_t d = 0; d < n_dims; d += 16) {
+            const int8_t *from = codes + (size_t)r * padded_dim + d;
+            int16_t *to = wide + (size_t)r * CHUNK + d;
+
+            _mm256_store_si256((__m256i *)(void *)to, _mm256_cvtepi8_epi16(_mm_load_si128(
+                                                          (const __m128i *)(const void *)from)));
+        }
+}
+
+/* ROWS_AT_ONCE rows against 16 lanes, over n_dims: added to dots, or put there. */
+CMIR_AVX2_INLINE void
+multiply(const uint8_t *group, const int16_t *rows, uint32_t n_dims, bool add, int32_t *dots)
+{
+    const __m256i *lanes = (const __m256i *)(const void *)group;
+    __m256i *out = (__m256i *)(void *)dots;
+    __m256i sum[ROWS_AT_ONCE][2];
+
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < ROWS_AT_ONCE; r++)
+        for (uint32_t h = 0; h < 2; h++)
+            sum[r][h] = add ? _mm256_load_si256(out + 2 * r + h) : _mm256_setzero_si256();
+    for (uint32_t d = 0; d < n_dims; d += 2) {
+        const __m256i low = _mm256_load_si256(lanes + d), high = _mm256_load_si256(lanes + d + 1);
+
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < ROWS_AT_ONCE; r++) {
+            const __m256i pair = cmir_broadcast_avx2(rows + (size_t)r * CHUNK + d);
+
+            sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(pair, low));
+            sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(pair, high));
+        }
+    }
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < ROWS_AT_ONCE; r++)
+        for (uint32_t h = 0; h < 2; h++)
+            _mm256_store_si256(out + 2 * r + h, sum[r][h]);
+}
+
+/* A tile against a group, in chunks.  wide holds the tile already where that is one chunk. */
+CMIR_AVX2 static void
+multiply_tile(const uint8_t *group, const int8_t *codes, uint32_t padded_dim, uint32_t n_rows,
+              int16_t *wide, int32_t *dots)
+{
+    for (uint32_t d = 0; d < padded_dim; d += CHUNK) {
+        const uint32_t n_dims = padded_dim - d < CHUNK ? padded_dim - d : CHUNK;
+
+        if (padded_dim > CHUNK)
+            widen(codes + d, padded_dim, CMIR_TILE, n_dims, wide);
+        for (uint32_t r = 0; r < n_rows; r += ROWS_AT_ONCE)
+            multiply(group + group_nbytes_avx2(d), wide + (size_t)r * CHUNK, n_dims, d != 0,
+                     dots + (size_t)r * CMIR_LANES);
+    }
+}
+
+CMIR_AVX2_INLINE void
+maxsim(const cmir_packed *query, const cmir_codes *c, float *best, uint32_t *row,
+       const cmir_kept *kept)
+{
+    const size_t nbytes = group_nbytes_avx2(c->padded_dim);
+    _Alignas(64) int16_t wide[CMIR_TILE * CHUNK];
+    _Alignas(64) int32_t block[CMIR_TILE * CMIR_LANES];
+
+    for (uint32_t first = 0; first < c->n; first += CMIR_TILE) {
+        const size_t at = (size_t)first / CMIR_TILE * query->n_groups;
+        const uint32_t n_rows = c->n - first < CMIR_TILE ? c->n - first : CMIR_TILE;
+        const int8_t *codes = c->codes + (size_t)first * c->padded_dim;
+
+        if (c->padded_dim <= CHUNK)
+            widen(codes, c->padded_dim, CMIR_TILE, c->padded_dim, wide);
+        for (uint32_t g = 0; g < query->n_groups; g++) {
+            const size_t lane = (size_t)g * CMIR_LANES;
+            int32_t *dots = kept == NULL ? block : kept->dots + (at + g) * CMIR_TILE * CMIR_LANES;
+
+            multiply_tile(query->groups + g * nbytes, codes, c->padded_dim, n_rows, wide, dots);
+            cmir_take_tile_avx2(dots, c, first, n_rows, query->scale + lane, best + lane,
+                                row == NULL ? NULL : row + lane,
+                                kept == NULL ? NULL : kept->tile_best + (at + g) * CMIR_LANES);
+        }
+    }
+}
+
+CMIR_AVX2 static void
+maxsim_avx2(const cmir_packed *query, const cmir_codes *c, float *best, uint32_t *row,
+            const cmir_kept *kept)
+{
+    if (row == NULL && kept == NULL)
+        maxsim(query, c, best, NULL, NULL);
+    else
+        maxsim(query, c, best, row, kept);
+}
+
+/* Lanes of one row that reach their threshold, a bit each. */
+CMIR_AVX2_INLINE uint32_t
+reached(const int32_t *dots, float scale, const float *lane_scale, float base,
+        const float *threshold)
+{
+    uint32_t lanes = 0;
+
+    for (uint32_t lane = 0; lane < CMIR_LANES; lane += 8) {
+        const __m256 f =
+            cmir_score_avx2(dots + lane, scale, _mm256_load_ps(lane_scale + lane), base);
+        const __m256 there = _mm256_cmp_ps(f, _mm256_loadu_ps(threshold + lane), _CMP_GE_OQ);
+
+        lanes |= (uint32_t)_mm256_movemask_ps(there) << lane;
+    }
+    return lanes;
+}
+
+/* Whether a row of the tile may reach: its best does, or is not a number. */
+CMIR_AVX2_INLINE bool
+tile_may_reach(const float *tile_best, const float *threshold)
+{
+    const __m256 low =
+        _mm256_cmp_ps(_mm256_load_ps(tile_best), _mm256_loadu_ps(threshold), _CMP_NLT_UQ);
+    const __m256 high =
+        _mm256_cmp_ps(_mm256_load_ps(tile_best + 8), _mm256_loadu_ps(threshold + 8), _CMP_NLT_UQ);
+
+    return _mm256_movemask_ps(_mm256_or_ps(low, high)) != 0;
+}
+
+CMIR_AVX2 static uint32_t
+select_avx2(const cmir_packed *query, const cmir_codes *c, const cmir_kept *kept, uint32_t group,
+            const float *threshold, uint32_t *out)
+{
+    const float *lane_scale = query->scale + (size_t)group * CMIR_LANES;
+    uint32_t n = 0;
+
+    for (uint32_t first = 0; first < c->n; first += CMIR_TILE) {
+        const size_t at = (size_t)first / CMIR_TILE * query->n_groups + group;
+        const uint32_t end = c->n - first < CMIR_TILE ? c->n : first + CMIR_TILE;
+        const int32_t *dots = kept->dots + at * CMIR_TILE * CMIR_LANES;
+
+        if (!tile_may_reach(kept->tile_best + at * CMIR_LANES, threshold))
+            continue;
+        for (uint32_t j = first; j < end; j++, dots += CMIR_LANES)
+            for (uint32_t lanes = reached(dots, c->scale[j], lane_scale, c->base[j], threshold);
+                 lanes != 0; lanes &= lanes - 1)
+                out[n++] = j * CMIR_LANES + (uint32_t)__builtin_ctz(lanes);
+    }
+    return n;
+}
+
+CMIR_AVX2_INLINE int32_t
+sum_lanes(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+
+    s = _mm_add_epi32(s, _mm_unpackhi_epi64(s, s));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
+}
+
+CMIR_AVX2 static void
+dots_exact_avx2(const int16_t *query, const int16_t *rows, uint32_t padded_dim, const uint32_t *q,
+                const uint32_t *r, uint32_t n, int32_t *out)
+{
+    for (uint32_t k = 0; k < n; k++) {
+        const __m256i *a = (const __m256i *)(const void *)(query + (size_t)q[k] * padded_dim);
+        const __m256i *b = (const __m256i *)(const void *)(rows + (size_t)r[k] * padded_dim);
+        __m256i sum[4];
+
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++)
+            sum[i] = _mm256_setzero_si256();
+        for (const __m256i *end = a + padded_dim / 16; a < end; a += 4, b += 4)
+#pragma GCC unroll 4
+            for (uint32_t i = 0; i < 4; i++)
+                sum[i] = _mm256_add_epi32(
+                    sum[i], _mm256_madd_epi16(_mm256_load_si256(a + i), _mm256_load_si256(b + i)));
+        out[k] = sum_lanes(
+            _mm256_add_epi32(_mm256_add_epi32(sum[0], sum[1]), _mm256_add_epi32(sum[2], sum[3])));
+    }
+}
+
 void
 cmir_kernels_init_avx2(cmir_kernels *k)
 {
-    (void)k;
+    *k = (cmir_kernels){"avx2",      group_nbytes_avx2, pack_avx2,
+                        maxsim_avx2, select_avx2,       dots_exact_avx2};
 }
+
 #endif
