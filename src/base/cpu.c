@@ -15,6 +15,10 @@
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_XTILEDATA 18
 
+/* Leaf 7, EDX: gcc and clang name these differently. */
+#define LEAF7_AMX_TILE (1u << 24)
+#define LEAF7_AMX_INT8 (1u << 25)
+
 #define XCR0_AVX 0x6u        /* XMM, YMM */
 #define XCR0_AVX512 0xE6u    /* and the mask registers, ZMM */
 #define XCR0_TILES 0x60000u  /* tile configuration and data */
@@ -55,7 +59,7 @@ cmir_cpu_flags(void)
     if (flags != 0 && (saved & XCR0_AVX512) == XCR0_AVX512 && (b7 & avx512) == avx512 &&
         (c7 & bit_AVX512VNNI) != 0)
         flags |= CMIR_CPU_AVX512VNNI;
-    const uint32_t amx = bit_AMX_TILE | bit_AMX_INT8;
+    const uint32_t amx = LEAF7_AMX_TILE | LEAF7_AMX_INT8;
     if ((flags & CMIR_CPU_AVX512VNNI) != 0 && (saved & XCR0_TILES) == XCR0_TILES &&
         (d7 & amx) == amx && tiles_are_granted())
         flags |= CMIR_CPU_AMX;

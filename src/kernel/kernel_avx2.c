@@ -3,18 +3,18 @@
  *
  * The one 8-bit product of AVX2 saturates, so codes are multiplied as int16, two dims of a lane
  * side by side: vpmaddwd is exact and adds them.  The query is widened once, when it is packed
- * ([padded_dim / 2][16 lanes][2] int16), a tile of the candidate (16 rows) once per tile, into
- * 16 KiB of the stack, or, where rows are longer than CHUNK, once per chunk.
+ * ([padded_dim / 2][16 lanes][2] int16), the candidate 4, 8 or 16 rows at a time, as many as fit
+ * into 16 KiB of the stack.  Where 4 rows do not, they are widened in parts, for each group again.
  *
- * Blocking: a chunk of a group (16 KiB) and that of a tile stay in the first cache while 4 rows at
- * a time meet all 16 lanes in 8 accumulators: 2 loads of lanes and 4 broadcasts feed 8 products. */
+ * Blocking: these rows, and 512 dims of a group (16 KiB), stay in the first cache.  4 rows meet the
+ * 16 lanes in 8 accumulators: 2 loads of lanes and 4 broadcasts feed 8 products and 8 sums. */
 #include "kernel/kernel.h"
 
 #if defined(__x86_64__)
 
 #include "kernel/kernel_avx2.h"
 
-#define CHUNK 512u       /* dims */
+#define WIDE_SIZE 8192u /* int16 */
 #define ROWS_AT_ONCE 4u
 
 static size_t
@@ -39,17 +39,15 @@ pack_avx2(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group)
         }
 }
 
-/* n_dims codes of each row of a tile, as int16; wide is [16][CHUNK]. */
+/* n_dims codes of each of n_rows rows, as int16, one row after the other. */
 CMIR_AVX2 static void
 widen(const int8_t *codes, uint32_t padded_dim, uint32_t n_rows, uint32_t n_dims, int16_t *wide)
 {
-    for (uint32_t r = 0; r < n_rows; r++)
-        for (uint32_t d = 0; d < n_dims; d += 16) {
-            const int8_t *from = codes + (size_t)r * padded_dim + d;
-            int16_t *to = wide + (size_t)r * CHUNK + d;
+    for (uint32_t r = 0; r < n_rows; r++, codes += padded_dim)
+        for (uint32_t d = 0; d < n_dims; d += 16, wide += 16) {
+            const __m128i narrow = _mm_load_si128((const __m128i *)(const void *)(codes + d));
 
-            _mm256_store_si256((__m256i *)(void *)to, _mm256_cvtepi8_epi16(_mm_load_si128(
-                                                          (const __m128i *)(const void *)from)));
+            _mm256_store_si256((__m256i *)(void *)wide, _mm256_cvtepi8_epi16(narrow));
         }
 }
 
@@ -59,6 +57,7 @@ multiply(const uint8_t *group, const int16_t *rows, uint32_t n_dims, bool add, i
 {
     const __m256i *lanes = (const __m256i *)(const void *)group;
     __m256i *out = (__m256i *)(void *)dots;
+    const size_t stride = n_dims;
     __m256i sum[ROWS_AT_ONCE][2];
 
 #pragma GCC unroll 4
@@ -70,7 +69,7 @@ multiply(const uint8_t *group, const int16_t *rows, uint32_t n_dims, bool add, i
 
 #pragma GCC unroll 4
         for (uint32_t r = 0; r < ROWS_AT_ONCE; r++) {
-            const __m256i pair = cmir_broadcast_avx2(rows + (size_t)r * CHUNK + d);
+            const __m256i pair = cmir_broadcast_avx2(rows + r * stride + d);
 
             sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(pair, low));
             sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(pair, high));
@@ -82,18 +81,20 @@ multiply(const uint8_t *group, const int16_t *rows, uint32_t n_dims, bool add, i
             _mm256_store_si256(out + 2 * r + h, sum[r][h]);
 }
 
-/* A tile against a group, in chunks.  wide holds the tile already where that is one chunk. */
+/* n_rows rows against a group.  wide holds them already, unless they are too long. */
 CMIR_AVX2 static void
-multiply_tile(const uint8_t *group, const int8_t *codes, uint32_t padded_dim, uint32_t n_rows,
+multiply_rows(const uint8_t *group, const int8_t *codes, uint32_t padded_dim, uint32_t n_rows,
               int16_t *wide, int32_t *dots)
 {
-    for (uint32_t d = 0; d < padded_dim; d += CHUNK) {
-        const uint32_t n_dims = padded_dim - d < CHUNK ? padded_dim - d : CHUNK;
+    const uint32_t longest = WIDE_SIZE / ROWS_AT_ONCE;
 
-        if (padded_dim > CHUNK)
-            widen(codes + d, padded_dim, CMIR_TILE, n_dims, wide);
+    for (uint32_t d = 0; d < padded_dim; d += longest) {
+        const uint32_t n_dims = padded_dim - d < longest ? padded_dim - d : longest;
+
+        if (padded_dim > longest)
+            widen(codes + d, padded_dim, ROWS_AT_ONCE, n_dims, wide);
         for (uint32_t r = 0; r < n_rows; r += ROWS_AT_ONCE)
-            multiply(group + group_nbytes_avx2(d), wide + (size_t)r * CHUNK, n_dims, d != 0,
+            multiply(group + group_nbytes_avx2(d), wide + (size_t)r * n_dims, n_dims, d != 0,
                      dots + (size_t)r * CMIR_LANES);
     }
 }
@@ -102,25 +103,29 @@ CMIR_AVX2_INLINE void
 maxsim(const cmir_packed *query, const cmir_codes *c, float *best, uint32_t *row,
        const cmir_kept *kept)
 {
-    const size_t nbytes = group_nbytes_avx2(c->padded_dim);
-    _Alignas(64) int16_t wide[CMIR_TILE * CHUNK];
+    const uint32_t dim = c->padded_dim;
+    const uint32_t most_rows = dim <= WIDE_SIZE / 16 ? 16 : dim <= WIDE_SIZE / 8 ? 8 : 4;
+    const size_t nbytes = group_nbytes_avx2(dim);
+    _Alignas(64) int16_t wide[WIDE_SIZE];
     _Alignas(64) int32_t block[CMIR_TILE * CMIR_LANES];
 
-    for (uint32_t first = 0; first < c->n; first += CMIR_TILE) {
-        const size_t at = (size_t)first / CMIR_TILE * query->n_groups;
-        const uint32_t n_rows = c->n - first < CMIR_TILE ? c->n - first : CMIR_TILE;
-        const int8_t *codes = c->codes + (size_t)first * c->padded_dim;
+    for (uint32_t first = 0; first < c->n; first += most_rows) {
+        const size_t tile = (size_t)first / CMIR_TILE * query->n_groups;
+        const uint32_t n_rows = c->n - first < most_rows ? c->n - first : most_rows;
+        const int8_t *codes = c->codes + (size_t)first * dim;
 
-        if (c->padded_dim <= CHUNK)
-            widen(codes, c->padded_dim, CMIR_TILE, c->padded_dim, wide);
+        if (dim <= WIDE_SIZE / ROWS_AT_ONCE)
+            widen(codes, dim, most_rows, dim, wide);
         for (uint32_t g = 0; g < query->n_groups; g++) {
             const size_t lane = (size_t)g * CMIR_LANES;
-            int32_t *dots = kept == NULL ? block : kept->dots + (at + g) * CMIR_TILE * CMIR_LANES;
+            int32_t *dots = block;
 
-            multiply_tile(query->groups + g * nbytes, codes, c->padded_dim, n_rows, wide, dots);
-            cmir_take_tile_avx2(dots, c, first, n_rows, query->scale + lane, best + lane,
+            if (kept != NULL)
+                dots = kept->dots + ((tile + g) * CMIR_TILE + first % CMIR_TILE) * CMIR_LANES;
+            multiply_rows(query->groups + g * nbytes, codes, dim, n_rows, wide, dots);
+            cmir_take_rows_avx2(dots, c, first, n_rows, query->scale + lane, best + lane,
                                 row == NULL ? NULL : row + lane,
-                                kept == NULL ? NULL : kept->tile_best + (at + g) * CMIR_LANES);
+                                kept == NULL ? NULL : kept->tile_best + (tile + g) * CMIR_LANES);
         }
     }
 }

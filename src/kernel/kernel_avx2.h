@@ -34,11 +34,11 @@ cmir_broadcast_avx2(const void *four)
     return _mm256_set1_epi32(bits);
 }
 
-/* Products of a tile, dots[16 rows][16 lanes], into best, row and tile_best, each of which is that
- * of the group; row and tile_best may be NULL.  Where operands are equal or not numbers, max(a, b)
- * is b: what a > b ? a : b says too. */
+/* Products of n_rows rows of one tile, from `first` on, dots[n_rows][16 lanes], into best, row and
+ * tile_best, each of which is that of the group; row and tile_best may be NULL.  Where operands are
+ * equal or not numbers, max(a, b) is b: what a > b ? a : b says too. */
 CMIR_AVX2_INLINE void
-cmir_take_tile_avx2(const int32_t *dots, const cmir_codes *c, uint32_t first, uint32_t n_rows,
+cmir_take_rows_avx2(const int32_t *dots, const cmir_codes *c, uint32_t first, uint32_t n_rows,
                     const float *lane_scales, float *best, uint32_t *row, float *tile_best)
 {
     for (uint32_t lane = 0; lane < CMIR_LANES; lane += 8) {
@@ -47,6 +47,8 @@ cmir_take_tile_avx2(const int32_t *dots, const cmir_codes *c, uint32_t first, ui
         __m256 most = f0, top = first == 0 ? f0 : _mm256_load_ps(best + lane);
         __m256i index = _mm256_set1_epi32((int32_t)first), at = _mm256_setzero_si256();
 
+        if (tile_best != NULL && first % CMIR_TILE != 0)
+            most = _mm256_load_ps(tile_best + lane);
         if (row != NULL && first != 0)
             at = _mm256_load_si256((const __m256i *)(const void *)(row + lane));
         for (uint32_t r = 0; r < n_rows; r++) {

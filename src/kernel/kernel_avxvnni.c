@@ -16,6 +16,8 @@
 #define AVXVNNI __attribute__((target("avx2,fma,avxvnni")))
 #define AVXVNNI_INLINE static inline __attribute__((target("avx2,fma,avxvnni"), always_inline))
 
+#define MOST_ROWS 6u /* at once */
+
 static size_t
 group_nbytes_avxvnni(uint32_t padded_dim)
 {
@@ -36,33 +38,37 @@ pack_avxvnni(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *grou
         }
 }
 
-/* n_rows rows of a tile, known where this is compiled, against 16 lanes. */
+/* n_rows rows of a tile, 5 or 6 and known where this is compiled, against 16 lanes; the first n_sums
+ * of them are the candidate's. */
 AVXVNNI_INLINE void
 multiply(const uint8_t *group, const int8_t *codes, uint32_t padded_dim, const int32_t *code_sum,
          uint32_t n_rows, uint32_t n_sums, int32_t *dots)
 {
-    const __m256i *lanes = (const __m256i *)(const void *)group;
+    const size_t dim = padded_dim;
+    const int8_t *upper = codes, *lower = codes + 3 * dim; /* two that every row is near to */
+    const __m256i *lanes = (const __m256i *)(const void *)group, *end = lanes + dim / 2;
     __m256i *out = (__m256i *)(void *)dots;
-    __m256i sum[6][2];
+    __m256i sum[MOST_ROWS][2];
 
 #pragma GCC unroll 6
-    for (uint32_t r = 0; r < n_rows; r++)
+    for (uint32_t r = 0; r < MOST_ROWS; r++)
         sum[r][0] = sum[r][1] = _mm256_set1_epi32(r < n_sums ? -128 * code_sum[r] : 0);
-    for (uint32_t d = 0; d < padded_dim; d += 4) {
-        const __m256i low = _mm256_load_si256(lanes + d / 2),
-                      high = _mm256_load_si256(lanes + d / 2 + 1);
+    for (; lanes < end; lanes += 2, upper += 4, lower += 4) {
+        const __m256i low = _mm256_load_si256(lanes), high = _mm256_load_si256(lanes + 1);
 
 #pragma GCC unroll 6
-        for (uint32_t r = 0; r < n_rows; r++) {
-            const __m256i four = cmir_broadcast_avx2(codes + (size_t)r * padded_dim + d);
+        for (uint32_t r = 0; r < MOST_ROWS; r++) {
+            if (r >= n_rows)
+                continue;
+            const __m256i four = cmir_broadcast_avx2((r < 3 ? upper : lower) + r % 3 * dim);
 
             sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], low, four);
             sum[r][1] = _mm256_dpbusd_avx_epi32(sum[r][1], high, four);
         }
     }
 #pragma GCC unroll 6
-    for (uint32_t r = 0; r < n_rows; r++)
-        for (uint32_t h = 0; h < 2; h++)
+    for (uint32_t r = 0; r < MOST_ROWS; r++)
+        for (uint32_t h = 0; h < 2 && r < n_rows; h++)
             _mm256_store_si256(out + 2 * r + h, sum[r][h]);
 }
 
@@ -99,7 +105,7 @@ maxsim(const cmir_packed *query, const cmir_codes *c, float *best, uint32_t *row
             int32_t *dots = kept == NULL ? block : kept->dots + (at + g) * CMIR_TILE * CMIR_LANES;
 
             multiply_tile(query->groups + g * nbytes, c, first, n_rows, dots);
-            cmir_take_tile_avx2(dots, c, first, n_rows, query->scale + lane, best + lane,
+            cmir_take_rows_avx2(dots, c, first, n_rows, query->scale + lane, best + lane,
                                 row == NULL ? NULL : row + lane,
                                 kept == NULL ? NULL : kept->tile_best + (at + g) * CMIR_LANES);
         }
