@@ -200,6 +200,7 @@ sum_lanes(__m256i v)
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
 }
 
+/* Rows are scattered over a record that may not be in any cache: the one after next is fetched. */
 CMIR_AVX2 static void
 dots_exact_avx2(const int16_t *query, const int16_t *rows, uint32_t padded_dim, const uint32_t *q,
                 const uint32_t *r, uint32_t n, int32_t *out)
@@ -207,16 +208,23 @@ dots_exact_avx2(const int16_t *query, const int16_t *rows, uint32_t padded_dim, 
     for (uint32_t k = 0; k < n; k++) {
         const __m256i *a = (const __m256i *)(const void *)(query + (size_t)q[k] * padded_dim);
         const __m256i *b = (const __m256i *)(const void *)(rows + (size_t)r[k] * padded_dim);
+        const int16_t *later = rows + (size_t)r[n - k > 2 ? k + 2 : k] * padded_dim;
         __m256i sum[4];
 
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < 4; i++)
             sum[i] = _mm256_setzero_si256();
-        for (const __m256i *end = a + padded_dim / 16; a < end; a += 4, b += 4)
+        for (uint32_t d = 0; d < padded_dim; d += 64, a += 4, b += 4) {
+            _mm_prefetch((const char *)(later + d), _MM_HINT_T0);
+            _mm_prefetch((const char *)(later + d + 32), _MM_HINT_T0);
 #pragma GCC unroll 4
-            for (uint32_t i = 0; i < 4; i++)
-                sum[i] = _mm256_add_epi32(
-                    sum[i], _mm256_madd_epi16(_mm256_load_si256(a + i), _mm256_load_si256(b + i)));
+            for (uint32_t i = 0; i < 4; i++) {
+                const __m256i pairs =
+                    _mm256_madd_epi16(_mm256_load_si256(a + i), _mm256_load_si256(b + i));
+
+                sum[i] = _mm256_add_epi32(sum[i], pairs);
+            }
+        }
         out[k] = sum_lanes(
             _mm256_add_epi32(_mm256_add_epi32(sum[0], sum[1]), _mm256_add_epi32(sum[2], sum[3])));
     }
