@@ -35,6 +35,9 @@ ENTRY = {
     r"jansson\.h": ["src/encode/card.c", "cli/cli.h"],
     r"zlib\.h": ["src/io/gzip.c", "src/io/dicom_stream.c", "src/store/segment.c"],
     r"sodium.*": ["src/base/sha256.c"],
+    r"cpuid\.h|sys/(auxv|syscall)\.h": ["src/base/cpu.c"],
+    r"immintrin\.h": ["src/kernel/kernel_avx2.h", "src/kernel/kernel_avx512.h"],
+    r"arm_neon\.h": ["src/kernel/kernel_dotprod.c"],
 }
 
 # Headers of C, C++ and POSIX that anybody may include.

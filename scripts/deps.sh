@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# deps.sh [tests] [clang]: installs what is missing; called by the Makefile.
+# deps.sh [tests] [clang] [arm]: installs what is missing; called by the Makefile.
 #
 # Always: what building and running need, with ONNX Runtime in build/onnxruntime.  `tests`: the test
 # library and the Python environment build/venv.  `clang`: the second compiler, for fuzzing and CI.
+# `arm`: a cross compiler and an emulator, for scripts/test_arm.sh.
 # What is there already is left alone: a second run installs nothing and takes no time.
 set -eu
 cd "$(dirname "$0")/.."
@@ -31,6 +32,7 @@ for set in "$@"; do
     case $set in
     tests) packages="$packages libcmocka-dev dcmtk" ;;
     clang) packages="$packages clang libclang-rt-dev" ;;
+    arm) packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user" ;;
     *) fail "no such set: $set" ;;
     esac
 done

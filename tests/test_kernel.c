@@ -6,18 +6,19 @@
  *     test_kernel [--seed N] [--cases N] [--level NAME]
  *
  * No cmocka: scripts/test_arm.sh builds it for machines that have none. */
-#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+#define _DEFAULT_SOURCE /* guarded.h: MAP_ANONYMOUS */
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
+#include "base/compiler.h"
 #include "base/cpu.h"
+#include "guarded.h"
 #include "kernel/kernel.h"
 
 #define MAX_N 2000u
@@ -25,33 +26,6 @@
 #define MAX_CODES (1u << 20) /* of one side */
 #define MAX_TILES ((MAX_N + CMIR_TILE - 1) / CMIR_TILE)
 #define MAX_PAIRS 300u /* of one call of dots_exact */
-#define UNTOUCHED 0xA5
-
-/* ---- Random numbers */
-
-static uint64_t state;
-
-static uint32_t
-rnd(void)
-{
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(state >> 33);
-}
-
-static float
-rnd_float(void) /* 0..1 */
-{
-    return (float)(rnd() >> 7) / 16777216.0f;
-}
-
-/* ---- Buffers between unmapped pages */
-
-struct arena {
-    uint8_t *inner; /* the part that is mapped */
-    size_t inner_nbytes;
-    uint8_t *data; /* what place() gave last */
-    size_t nbytes;
-};
 
 static struct {
     struct arena query_codes, groups, lane_scale;                  /* the query */
@@ -67,23 +41,6 @@ static struct {
     int32_t dots[MAX_TILES * MAX_GROUPS * CMIR_TILE * CMIR_LANES], results[MAX_PAIRS];
     uint8_t groups[MAX_CODES]; /* packed by the reference */
 } want;
-
-static void
-map(struct arena *a, size_t nbytes)
-{
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    uint8_t *all;
-
-    a->inner_nbytes = (nbytes + page - 1) / page * page;
-    all = mmap(NULL, a->inner_nbytes + 2 * page, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED || mprotect(all, page, PROT_NONE) != 0 ||
-        mprotect(all + page + a->inner_nbytes, page, PROT_NONE) != 0) {
-        perror("test_kernel: mmap");
-        exit(2);
-    }
-    a->inner = all + page;
-}
 
 static void
 map_all(void)
@@ -110,33 +67,6 @@ map_all(void)
     map(&at.results, MAX_PAIRS * sizeof(int32_t));
 }
 
-/* nbytes that touch the unmapped page before or behind; they, and up to 64 bytes on the other side,
- * get a pattern. */
-static void *
-place(struct arena *a, size_t nbytes)
-{
-    const size_t rest = a->inner_nbytes - nbytes, around = rest < 64 ? rest : 64;
-    const bool at_end = rnd() & 1u;
-
-    a->nbytes = nbytes;
-    a->data = a->inner + (at_end ? rest : 0);
-    memset(a->data - (at_end ? around : 0), UNTOUCHED, nbytes + around);
-    return a->data;
-}
-
-static bool
-is_untouched(const struct arena *a)
-{
-    const bool at_end = a->data != a->inner;
-    const size_t rest = a->inner_nbytes - a->nbytes, around = rest < 64 ? rest : 64;
-    const uint8_t *other = at_end ? a->data - around : a->data + a->nbytes;
-
-    for (size_t i = 0; i < around; i++)
-        if (other[i] != UNTOUCHED)
-            return false;
-    return true;
-}
-
 /* ---- Cases */
 
 enum fill { RANDOM, LOWEST, HIGHEST, OPPOSITE, ZERO, ONE_HOT, EQUAL_ROWS, N_FILLS };
@@ -156,22 +86,40 @@ struct test_case {
 
 #define CHECK(t, ok, ...) ((ok) ? (void)0 : fail(t, __VA_ARGS__))
 
-static void fail(const struct test_case *t, const char *format, ...)
-    __attribute__((__format__(__printf__, 2, 3), __noreturn__));
+CMIR_PRINTF(2, 3) static _Noreturn void fail(const struct test_case *t, const char *format, ...);
 
 static void
+print_case(const struct test_case *t)
+{
+    printf("FAILED %s: m=%" PRIu32 " n=%" PRIu32 " padded_dim=%" PRIu32
+           " fill=%d scales=%d bases=%d; again: test_kernel --level %s --cases 1 --seed %" PRIu64
+           "\n",
+           t->level, t->m, t->n, t->padded_dim, (int)t->fill, (int)t->scales, (int)t->bases,
+           t->level, t->seed);
+}
+
+static _Noreturn void
 fail(const struct test_case *t, const char *format, ...)
 {
     va_list args;
 
-    printf("FAILED %s: m=%" PRIu32 " n=%" PRIu32 " padded_dim=%" PRIu32
-           " fill=%d scales=%d bases=%d: ",
-           t->level, t->m, t->n, t->padded_dim, (int)t->fill, (int)t->scales, (int)t->bases);
     va_start(args, format);
     vprintf(format, args);
     va_end(args);
-    printf("\nagain: test_kernel --level %s --cases 1 --seed %" PRIu64 "\n", t->level, t->seed);
+    printf("\n");
+    print_case(t);
     exit(1);
+}
+
+static struct test_case current;
+
+/* A byte outside, or an instruction that the CPU lacks.  Returning raises it again, for good. */
+static void
+crashed(int number)
+{
+    signal(number, SIG_DFL);
+    printf("signal %d\n", number);
+    print_case(&current);
 }
 
 static void
@@ -527,29 +475,30 @@ static const struct level {
 static void
 check_level(const char *level, unsigned flags, uint64_t seed, uint32_t n_cases)
 {
-    struct test_case t = {.level = level};
+    struct test_case *t = &current;
     cmir_kernels k, c;
 
     cmir_kernels_init(&c, 0);
     cmir_kernels_init(&k, flags);
+    t->level = level;
     for (uint32_t i = 0; i < n_cases; i++) {
         cmir_kept kept;
 
-        t.seed = state = seed + i;
+        t->seed = state = seed + i;
         for (int skip = 0; skip < 4; skip++) /* seeds that follow each other begin alike */
             (void)rnd();
-        choose(&t);
-        make_query(&t, &k);
-        make_candidate(&t);
+        choose(t);
+        make_query(t, &k);
+        make_candidate(t);
         if (flags == 0)
-            want_by_oracle(&t);
+            want_by_oracle(t);
         else
-            want_by_reference(&t, &c);
-        kept = check_maxsim(&t, &k);
-        check_select(&t, &k, &kept);
-        check_exact(&t, &k, flags == 0 ? NULL : &c);
+            want_by_reference(t, &c);
+        kept = check_maxsim(t, &k);
+        check_select(t, &k, &kept);
+        check_exact(t, &k, flags == 0 ? NULL : &c);
     }
-    CHECK(&t, strcmp(k.name, level) == 0, "the table is that of %s", k.name);
+    CHECK(t, strcmp(k.name, level) == 0, "the table is that of %s", k.name);
     printf("ok %s: %" PRIu32 " cases\n", level, n_cases);
 }
 
@@ -574,6 +523,9 @@ main(int argc, char **argv)
             return 2;
         }
     }
+    signal(SIGSEGV, crashed);
+    signal(SIGBUS, crashed);
+    signal(SIGILL, crashed);
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("seed %" PRIu64 "\n", seed);
     map_all();

@@ -19,9 +19,9 @@
 #define LEAF7_AMX_TILE (1u << 24)
 #define LEAF7_AMX_INT8 (1u << 25)
 
-#define XCR0_AVX 0x6u        /* XMM, YMM */
-#define XCR0_AVX512 0xE6u    /* and the mask registers, ZMM */
-#define XCR0_TILES 0x60000u  /* tile configuration and data */
+#define XCR0_AVX 0x6u /* XMM, YMM */
+#define XCR0_AVX512 0xE6u /* and the mask registers, ZMM */
+#define XCR0_TILES 0x60000u /* tile configuration and data */
 
 static uint64_t
 read_xcr0(void)
