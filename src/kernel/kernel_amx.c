@@ -41,12 +41,15 @@ typedef struct place {
     uint32_t tile, group;
 } place;
 
-/* A block whose products are being scored. */
+/* A block whose products are being scored, PART rows at a time. */
 typedef struct scoring {
     place at;
-    const int32_t *dots;
-    uint32_t part; /* the next one */
-    cmir_most most[2];
+    uint32_t parts; /* still to do */
+    uint32_t j;     /* the next row, */
+    const int32_t *dots;       /* its products, */
+    const float *scale, *base; /* and what makes scores of them */
+    __m512 lane_scale0, lane_scale1;
+    cmir_most most0, most1;
     __m512i row;
 } scoring;
 
@@ -72,65 +75,89 @@ pack_amx(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group)
             memcpy(group + (size_t)d * CMIR_LANES + i * 4, codes + (size_t)i * padded_dim + d, 4);
 }
 
-/* Scores PART rows of `groups` groups; the rows behind the n-th are left out. */
+/* One row; s->row counts along. */
 AMX_INLINE void
-score_rows(const job *jb, scoring *s, const int32_t *dots, uint32_t j, uint32_t rows,
-           uint32_t groups, bool with_row)
+score_row(scoring *s, uint32_t r, uint32_t groups, bool with_row)
 {
-    const float *lane_scale = jb->query->scale + (size_t)s->at.group * CMIR_LANES;
-    const __m512 ls0 = _mm512_load_ps(lane_scale);
-    const __m512 ls1 = groups > 1 ? _mm512_load_ps(lane_scale + CMIR_LANES) : ls0;
-    const __m512i one = _mm512_set1_epi32(1);
+    const __m512 scale = _mm512_set1_ps(s->scale[r]), base = _mm512_set1_ps(s->base[r]);
+    const int32_t *dots = s->dots + (size_t)r * CMIR_LANES;
 
-    for (uint32_t r = 0; r < rows; r++) {
-        const __m512 scale = _mm512_set1_ps(jb->candidate->scale[j + r]);
-        const __m512 base = _mm512_set1_ps(jb->candidate->base[j + r]);
+    cmir_most_take(&s->most0, cmir_score(_mm512_load_si512(dots), scale, s->lane_scale0, base),
+                   s->row, with_row);
+    if (groups > 1)
+        cmir_most_take(
+            &s->most1,
+            cmir_score(_mm512_load_si512(dots + TILE_INTS), scale, s->lane_scale1, base), s->row,
+            with_row);
+    if (with_row)
+        s->row = _mm512_add_epi32(s->row, _mm512_set1_epi32(1));
+}
 
-        cmir_most_take(&s->most[0], cmir_score(_mm512_load_si512(dots), scale, ls0, base), s->row,
-                       with_row);
+AMX_INLINE void
+start_scoring(const job *jb, scoring *s, place at, const int32_t *dots, uint32_t tiles,
+              uint32_t groups)
+{
+    const float *lane_scale = jb->query->scale + (size_t)at.group * CMIR_LANES;
+
+    s->at = at;
+    s->parts = PARTS * tiles;
+    s->j = at.tile * CMIR_TILE;
+    s->dots = dots;
+    s->scale = jb->candidate->scale + s->j;
+    s->base = jb->candidate->base + s->j;
+    s->lane_scale0 = _mm512_load_ps(lane_scale);
+    if (groups > 1)
+        s->lane_scale1 = _mm512_load_ps(lane_scale + CMIR_LANES);
+}
+
+/* The maxima of a tile whose rows are through. */
+AMX_INLINE void
+end_tile(const job *jb, scoring *s, uint32_t groups, bool with_row)
+{
+    const uint32_t tile = s->j / CMIR_TILE - 1;
+    const size_t first = (size_t)s->at.group * CMIR_LANES;
+    float *best = jb->best + first;
+    uint32_t *row = with_row ? jb->row + first : NULL;
+
+    cmir_most_merge(&s->most0, tile == 0, best, row, with_row);
+    if (groups > 1)
+        cmir_most_merge(&s->most1, tile == 0, best + CMIR_LANES,
+                        with_row ? row + CMIR_LANES : NULL, with_row);
+    if (jb->keep) {
+        float *tile_best = jb->tile_best + (size_t)tile * jb->query->n_groups * CMIR_LANES + first;
+
+        _mm512_store_ps(tile_best, s->most0.f);
         if (groups > 1)
-            cmir_most_take(&s->most[1],
-                           cmir_score(_mm512_load_si512(dots + TILE_INTS), scale, ls1, base),
-                           s->row, with_row);
-        if (with_row)
-            s->row = _mm512_add_epi32(s->row, one);
-        dots += CMIR_LANES;
+            _mm512_store_ps(tile_best + CMIR_LANES, s->most1.f);
     }
+    s->dots += jb->tile_ints - TILE_INTS;
 }
 
-AMX_INLINE void
-end_tile(const job *jb, const scoring *s, uint32_t tile, uint32_t groups, bool with_row)
-{
-    for (uint32_t g = 0; g < groups; g++) {
-        const size_t first = (size_t)(s->at.group + g) * CMIR_LANES;
-
-        cmir_most_merge(&s->most[g], tile == 0, jb->best + first, with_row ? jb->row + first : NULL,
-                        with_row);
-        if (jb->keep)
-            _mm512_store_ps(jb->tile_best + (size_t)tile * jb->query->n_groups * CMIR_LANES + first,
-                            s->most[g].f);
-    }
-}
-
+/* Scores PART rows, without those behind the n-th. */
 AMX_INLINE void
 score_part(const job *jb, scoring *s, uint32_t groups, bool with_row)
 {
-    const uint32_t in_tile = s->part % PARTS, tile = s->at.tile + s->part / PARTS;
-    const uint32_t j = tile * CMIR_TILE + in_tile * PART, n = jb->candidate->n;
-    const int32_t *dots =
-        s->dots + s->part / PARTS * jb->tile_ints + (size_t)in_tile * PART * CMIR_LANES;
-
-    if (in_tile == 0) {
-        s->most[0] = s->most[1] = cmir_most_none();
-        s->row = _mm512_set1_epi32((int)j);
+    if (s->j % CMIR_TILE == 0) {
+        s->most0 = s->most1 = cmir_most_none();
+        if (with_row)
+            s->row = _mm512_set1_epi32((int)s->j);
     }
-    if (j + PART <= n)
-        score_rows(jb, s, dots, j, PART, groups, with_row);
-    else if (j < n)
-        score_rows(jb, s, dots, j, n - j, groups, with_row);
-    if (in_tile == PARTS - 1)
-        end_tile(jb, s, tile, groups, with_row);
-    s->part++;
+    if (s->j + PART <= jb->candidate->n) {
+        score_row(s, 0, groups, with_row);
+        score_row(s, 1, groups, with_row);
+        score_row(s, 2, groups, with_row);
+        score_row(s, 3, groups, with_row);
+    } else {
+        for (uint32_t r = 0; s->j + r < jb->candidate->n; r++)
+            score_row(s, r, groups, with_row);
+    }
+    s->parts--;
+    s->j += PART;
+    s->dots += PART * CMIR_LANES;
+    s->scale += PART;
+    s->base += PART;
+    if (s->j % CMIR_TILE == 0)
+        end_tile(jb, s, groups, with_row);
 }
 
 /* C tiles: 0 and 1 of the first candidate tile, 2 and 3 of the second.  A: 4, 5.  B: 6, 7. */
@@ -193,23 +220,6 @@ turn_over(int32_t *dots, size_t tile_ints, uint32_t tiles, uint32_t groups)
     }
 }
 
-AMX_INLINE void
-fetch_lines(const void *from, size_t stride, uint32_t n)
-{
-    const char *p = from;
-
-    for (uint32_t i = 0; i < n; i += 8, p += 8 * stride) {
-        _mm_prefetch(p, _MM_HINT_T0);
-        _mm_prefetch(p + stride, _MM_HINT_T0);
-        _mm_prefetch(p + 2 * stride, _MM_HINT_T0);
-        _mm_prefetch(p + 3 * stride, _MM_HINT_T0);
-        _mm_prefetch(p + 4 * stride, _MM_HINT_T0);
-        _mm_prefetch(p + 5 * stride, _MM_HINT_T0);
-        _mm_prefetch(p + 6 * stride, _MM_HINT_T0);
-        _mm_prefetch(p + 7 * stride, _MM_HINT_T0);
-    }
-}
-
 AMX_INLINE int32_t *
 dots_of(const job *jb, place at)
 {
@@ -218,66 +228,45 @@ dots_of(const job *jb, place at)
 
 /* The products of one block, and meanwhile the scores of the one before it. */
 AMX_INLINE void
-block(const job *jb, place at, place next, scoring *s, uint32_t tiles, uint32_t groups,
-      bool with_row)
+block(const job *jb, place at, scoring *s, uint32_t tiles, uint32_t groups, bool with_row)
 {
     const size_t dim = jb->candidate->padded_dim, nbytes = dim * CMIR_LANES;
     const int8_t *a = jb->candidate->codes + at.tile * nbytes;
     const uint8_t *b = jb->query->groups + at.group * nbytes;
-    const int8_t *next_a = jb->candidate->codes + next.tile * nbytes;
-    const uint8_t *next_b = next.group != at.group ? jb->query->groups + next.group * nbytes : NULL;
-    const uint32_t parts = PARTS * tiles;
 
     load_step(a, b, dim, tiles, groups);
     turn_over(dots_of(jb, s->at), jb->tile_ints, tiles, groups);
-    for (uint32_t d = TILE_DIMS;; d += TILE_DIMS) {
-        fetch_lines(next_a, dim, CMIR_TILE * tiles);
-        next_a += TILE_DIMS;
-        if (next_b != NULL) {
-            fetch_lines(next_b, 64, 16);
-            if (groups > 1)
-                fetch_lines(next_b + nbytes, 64, 16);
-            next_b += GROUP_STEP;
-        }
-        if (s->part < parts)
+    for (size_t left = dim - TILE_DIMS; left != 0; left -= TILE_DIMS) {
+        if (s->parts != 0)
             score_part(jb, s, groups, with_row);
-        if (d == dim)
-            break;
         a += TILE_DIMS;
         b += GROUP_STEP;
         load_step(a, b, dim, tiles, groups);
         multiply_step(tiles, groups);
     }
-    while (s->part < parts)
+    while (s->parts != 0)
         score_part(jb, s, groups, with_row);
-    s->at = at;
-    s->dots = dots_of(jb, at);
-    s->part = 0;
+    start_scoring(jb, s, at, dots_of(jb, at), tiles, groups);
 }
 
-/* All blocks of a shape: tiles from `from.tile` to `to.tile`, groups alike.  Before the first, the
- * accumulators hold nothing of use: they are stored where the first block's products will be, and
- * what would be scored is marked as done. */
+/* All blocks of a shape, from `from` up to `to`.  Before the first, the accumulators hold nothing of
+ * use: they are stored where the first block's products will be, and there is nothing to score. */
 AMX_INLINE void
 sweep(const job *jb, place from, place to, uint32_t tiles, uint32_t groups, bool with_row)
 {
-    scoring s = {.at = from, .part = PARTS * tiles};
-    place at = from;
+    scoring s;
 
     if (from.tile >= to.tile || from.group >= to.group)
         return;
-    while (at.group < to.group) {
-        place next = {at.tile + tiles, at.group};
-
-        if (next.tile == to.tile)
-            next = (place){from.tile, at.group + groups < to.group ? at.group + groups : at.group};
-        block(jb, at, next, &s, tiles, groups, with_row);
-        at.tile += tiles;
-        if (at.tile == to.tile)
-            at = (place){from.tile, at.group + groups};
-    }
+    start_scoring(jb, &s, from, dots_of(jb, from), tiles, groups);
+    s.most0 = s.most1 = cmir_most_none();
+    s.row = _mm512_setzero_si512();
+    s.parts = 0;
+    for (place at = from; at.group < to.group; at.group += groups)
+        for (at.tile = from.tile; at.tile < to.tile; at.tile += tiles)
+            block(jb, at, &s, tiles, groups, with_row);
     store_block(dots_of(jb, s.at), jb->tile_ints, tiles, groups);
-    while (s.part < PARTS * tiles)
+    while (s.parts != 0)
         score_part(jb, &s, groups, with_row);
 }
 
