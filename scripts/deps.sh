@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# deps.sh [tests] [clang] [arm]: installs what is missing; called by the Makefile.
+# deps.sh [tests] [bench] [clang] [arm]: installs what is missing; called by the Makefile.
 #
 # Always: what building and running need, with ONNX Runtime in build/onnxruntime.  `tests`: the test
-# library and the Python environment build/venv.  `clang`: the second compiler, for fuzzing and CI.
-# `arm`: a cross compiler and an emulator, for scripts/test_arm.sh.
+# library and the Python environment build/venv.  `bench`: Python packages of the benchmarks, among them
+# the peers, and the headers of NumKong in build/numkong.  `clang`: the second compiler, for fuzzing and
+# CI.  `arm`: a cross compiler and an emulator, for scripts/test_arm.sh.
 # What is there already is left alone: a second run installs nothing and takes no time.
 set -eu
 cd "$(dirname "$0")/.."
@@ -31,6 +32,7 @@ packages="gcc g++ make cmake ninja-build pkg-config zlib1g-dev libpng-dev libsql
 for set in "$@"; do
     case $set in
     tests) packages="$packages libcmocka-dev dcmtk" ;;
+    bench) ;;
     clang) packages="$packages clang libclang-rt-dev" ;;
     arm) packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user" ;;
     *) fail "no such set: $set" ;;
@@ -54,13 +56,28 @@ if [ ! -x build/venv/bin/pip ]; then
     rm -rf build/venv
     $PYTHON -m venv build/venv
 fi
-case " $* " in
-*" tests "*)
-    if ! cmp -s tests/requirements.txt build/venv/requirements.txt; then
-        say "installing Python packages of the tests"
+for set in tests bench; do
+    case " $* " in *" $set "*) ;; *) continue ;; esac
+    if ! cmp -s $set/requirements.txt build/venv/$set.txt; then
+        say "installing Python packages of the $set"
         build/venv/bin/pip install -q --disable-pip-version-check --only-binary=:all: \
-            --require-hashes -r tests/requirements.txt
-        cp tests/requirements.txt build/venv/requirements.txt
+            --require-hashes -r $set/requirements.txt
+        cp $set/requirements.txt build/venv/$set.txt
+    fi
+done
+
+# NumKong's C headers, out of its source package: its wheel holds none.
+case " $* " in
+*" bench "*)
+    numkong=build/numkong
+    if ! cmp -s bench/numkong.txt $numkong/installed.txt; then
+        say "fetching the headers of NumKong"
+        rm -rf $numkong
+        build/venv/bin/pip download -q --disable-pip-version-check --no-deps --no-binary=:all: \
+            --require-hashes -r bench/numkong.txt -d $numkong
+        tar -xzf $numkong/numkong-*.tar.gz -C $numkong --strip-components=1 --wildcards '*/include' '*/LICENSE'
+        rm $numkong/numkong-*.tar.gz
+        cp bench/numkong.txt $numkong/installed.txt
     fi ;;
 esac
 
