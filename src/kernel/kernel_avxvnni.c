@@ -51,8 +51,11 @@ multiply(const uint8_t *group, const int8_t *codes, uint32_t padded_dim, const i
     __m256i sum[MOST_ROWS][2];
 
 #pragma GCC unroll 6
-    for (uint32_t r = 0; r < MOST_ROWS; r++)
-        sum[r][0] = sum[r][1] = _mm256_set1_epi32(r < n_sums ? -128 * code_sum[r] : 0);
+    for (uint32_t r = 0; r < MOST_ROWS; r++) {
+        const uint32_t surplus = r < n_sums ? 128u * (uint32_t)code_sum[r] : 0;
+
+        sum[r][0] = sum[r][1] = _mm256_set1_epi32((int32_t)(0u - surplus));
+    }
     for (; lanes < end; lanes += 2, upper += 4, lower += 4) {
         const __m256i low = _mm256_load_si256(lanes), high = _mm256_load_si256(lanes + 1);
 
