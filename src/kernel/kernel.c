@@ -6,6 +6,7 @@
 #include "kernel/kernel.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/cpu.h"
@@ -88,20 +89,28 @@ maxsim_c(const cmir_packed *query, const cmir_codes *c, float *best, uint32_t *r
 
 static uint32_t
 select_c(const cmir_packed *query, const cmir_codes *c, const cmir_kept *kept, uint32_t group,
-         const float *threshold, uint32_t *out)
+         const float *least, const float *threshold, uint32_t *out)
 {
-    const float *lane_scale = query->scale + (size_t)group * CMIR_LANES;
+    const size_t first = (size_t)group * CMIR_LANES;
     uint32_t n = 0;
 
     for (uint32_t j = 0; j < c->n; j++) {
         const size_t tile = j / CMIR_TILE;
+        const float *tile_best = kept->tile_best + tile * query->n_groups * CMIR_LANES + first;
         const int32_t *dots =
             kept->dots +
             ((tile * query->n_groups + group) * CMIR_TILE + j % CMIR_TILE) * CMIR_LANES;
+        bool wanted = false;
 
         for (uint32_t i = 0; i < CMIR_LANES; i++)
-            if (score_of(dots[i], c->scale[j], lane_scale[i], c->base[j]) >= threshold[i])
+            wanted = wanted || tile_best[i] >= least[i];
+        for (uint32_t i = 0; wanted && i < CMIR_LANES; i++) {
+            const float f = score_of(dots[i], c->scale[j], query->scale[first + i], c->base[j]);
+
+            if (fmaf(query->norm[first + i], c->residual[j],
+                     fmaf(query->residual[first + i], c->reach[j], f)) >= threshold[i])
                 out[n++] = j * CMIR_LANES + i;
+        }
     }
     return n;
 }

@@ -32,6 +32,8 @@
 typedef struct cmir_packed {
     const uint8_t *groups; /* [n_groups][group_nbytes(padded_dim)], 64-byte aligned */
     const float *scale;    /* [n_groups * CMIR_LANES], 64-byte aligned */
+    const float *norm;     /* the same; how far f can be from the truth, read by select alone: */
+    const float *residual; /* norm_i * residual_j + residual_i * reach_j */
     uint32_t n_groups;     /* >= 1 */
 } cmir_packed;
 
@@ -42,6 +44,8 @@ typedef struct cmir_codes {
     const float *scale;      /* [n] */
     const float *base;       /* [n] */
     const int32_t *code_sum; /* [n] sum of the row's codes */
+    const float *residual;   /* [n] read by select alone */
+    const float *reach;      /* [n] */
     uint32_t n;              /* >= 1 */
     uint32_t padded_dim;     /* a multiple of 64 */
 } cmir_codes;
@@ -67,14 +71,19 @@ typedef struct cmir_kernels {
     void (*maxsim)(const cmir_packed *query, const cmir_codes *candidate, float *best,
                    uint32_t *row, const cmir_kept *kept);
 
-    /* The pairs of group `group` with f >= threshold[lane] (16 of them), as row * 16 + lane, in
-     * ascending order.  `kept` is what maxsim left for the same query and candidate.  Returns how
-     * many; `out` has room for 16 * n. */
+    /* The pairs of group `group` that may reach a threshold, as row * 16 + lane, in ascending order:
+     *
+     *     fmaf(norm_i, residual_j, fmaf(residual_i, reach_j, f_ij)) >= threshold[lane]
+     *
+     * Tiles in which no lane's tile_best reaches least[lane] are passed over: the caller subtracts
+     * the largest bound from the threshold.  Both are [16], 64-byte aligned.  `kept` is what maxsim
+     * left for the same query and candidate.  Returns how many; `out` has room for 16 * n. */
     uint32_t (*select)(const cmir_packed *query, const cmir_codes *candidate,
-                       const cmir_kept *kept, uint32_t group, const float *threshold,
-                       uint32_t *out);
+                       const cmir_kept *kept, uint32_t group, const float *least,
+                       const float *threshold, uint32_t *out);
 
-    /* out[k] = <query row q[k], candidate row r[k]>, rows of padded_dim int16, 64-byte aligned. */
+    /* out[k] = <query row q[k], candidate row r[k]>, rows of padded_dim int16, 64-byte aligned.  Runs
+     * of equal r[k] are what it is best at. */
     void (*dots_exact)(const int16_t *query, const int16_t *rows, uint32_t padded_dim,
                        const uint32_t *q, const uint32_t *r, uint32_t n, int32_t *out);
 } cmir_kernels;
