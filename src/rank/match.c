@@ -3,40 +3,41 @@
  *
  * The screening of kernel.h finds for each query row the row with the largest f.  By prepared.h
  *
- *     |f_ij - (<q_i, v_j> - <q_i, u>)| <= |e_i| R + |g_i| (D + R) + SLACK            (Cauchy-Schwarz)
+ *     |f_ij - (<q_i, v_j> - <q_i, u>)| <= |e_i| r_j + |g_i| (|d_j| + r_j) + SLACK   (Cauchy-Schwarz)
  *
- * where g_i is what the codes of e_i leave out, R the most that the codes of a row of the candidate
- * leave out (rows.residual), and D the longest of its rows less their mean (rows.radius).  So once
- * the product with that row is known exactly, only rows whose f reaches it less the bound can be
- * better, and those few are computed exactly as well.  Every product is an integer: no rounding, no
- * order of summation, the same winner and the same score everywhere. */
+ * where g_i is what the codes of e_i leave out, and r_j the norm of what those of d_j do.  So once the
+ * product with the row that f prefers is known exactly, only rows whose f reaches it less this bound
+ * can be better, and those few are computed exactly as well.  Every product is an integer: no
+ * rounding, no order of summation, the same winner and the same score everywhere. */
 #include "rank/match.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "store/codes.h"
 
-/* Thresholds of 16 lanes, in terms of f; padding lanes get infinity. */
-static void
-thresholds_of(const cmir_prepared *p, const cmir_rows *rows, const cmir_scratch *s, uint32_t group,
-              float out[CMIR_LANES])
+void
+cmir_thresholds(const cmir_prepared *p, const cmir_rows *rows, uint32_t group,
+                const int32_t *product, const int32_t *of_mean, float least[CMIR_LANES],
+                float threshold[CMIR_LANES])
 {
-    const double unit = 1.0 / ((double)CMIR_UNIT * CMIR_UNIT);
+    const float unit = 1.0f / ((float)CMIR_UNIT * CMIR_UNIT), slack = 2 * CMIR_SCREENING_SLACK;
+    const float *norm = p->whole.norm + (size_t)group * CMIR_LANES;
+    const float *residual = p->whole.residual + (size_t)group * CMIR_LANES;
+    const float left = rows->residual * 1.00001f;
+    const float reach = (rows->radius + rows->residual) * 1.00001f;
 
     for (uint32_t i = 0; i < CMIR_LANES; i++) {
-        const uint32_t lane = group * CMIR_LANES + i, row = p->lane_row[lane];
-
-        if (row == CMIR_NO_ROW) {
-            out[i] = INFINITY;
-            continue;
-        }
-        const double bound = cmir_screening_bound((double)p->norm[lane],
-                                                  (double)p->residual[lane], 1.0, rows);
-
-        out[i] = (float)(((double)s->winner[row] - (double)s->of_mean[row]) * unit - bound);
+        threshold[i] = ((float)product[i] - (float)of_mean[i]) * unit - slack;
+        least[i] = threshold[i] - norm[i] * left - residual[i] * reach;
+    }
+    for (uint32_t i = CMIR_LANES; i > 0; i--) {
+        if (p->lane_row[group * CMIR_LANES + i - 1] != CMIR_NO_ROW)
+            break;
+        threshold[i - 1] = least[i - 1] = INFINITY;
     }
 }
 
@@ -45,14 +46,15 @@ static void
 recheck(const cmir_prepared *p, const cmir_rows *rows, const cmir_packed *part,
         const cmir_codes *codes, cmir_scratch *s, uint32_t group, uint32_t group_of_part)
 {
-    _Alignas(64) float threshold[CMIR_LANES];
+    const uint32_t first = p->lane_row[group * CMIR_LANES];
+    _Alignas(64) float least[CMIR_LANES], threshold[CMIR_LANES];
     uint32_t n = 0;
 
-    thresholds_of(p, rows, s, group, threshold);
+    cmir_thresholds(p, rows, group, s->winner + first, s->of_mean + first, least, threshold);
     const uint32_t n_selected =
-        p->kernels.select(part, codes, &s->kept, group_of_part, threshold, s->selected);
+        p->kernels.select(part, codes, &s->kept, group_of_part, least, threshold, s->selected);
     for (uint32_t k = 0; k < n_selected; k++) {
-        const uint32_t row = p->lane_row[group * CMIR_LANES + s->selected[k] % CMIR_LANES];
+        const uint32_t row = first + s->selected[k] % CMIR_LANES;
         const uint32_t candidate_row = s->selected[k] / CMIR_LANES;
 
         s->q[n] = row;
@@ -78,22 +80,16 @@ match_groups(const cmir_prepared *p, const cmir_rows *rows, uint32_t first, uint
 {
     const cmir_codes codes = cmir_codes_of(rows);
     const cmir_packed part = cmir_packed_part(p, first, n);
-    uint32_t n_rows = 0;
 
     p->kernels.maxsim(&part, &codes, s->best, s->best_row, &s->kept);
-    for (uint32_t lane = 0; lane < n * CMIR_LANES; lane++) {
-        const uint32_t row = p->lane_row[first * CMIR_LANES + lane];
+    for (uint32_t g = 0; g < n; g++) {
+        const uint32_t row = p->lane_row[(first + g) * CMIR_LANES];
+        const uint32_t left = p->query->n_rows - row;
+        const uint32_t n_rows = left < CMIR_LANES ? left : CMIR_LANES;
 
-        if (row == CMIR_NO_ROW)
-            continue;
-        s->q[n_rows] = row;
-        s->r[n_rows++] = s->best_row[lane];
-    }
-    p->kernels.dots_exact(p->query->rows, rows->exact, rows->padded_dim, s->q, s->r, n_rows,
-                          s->dots);
-    for (uint32_t k = 0; k < n_rows; k++) {
-        s->winner[s->q[k]] = s->dots[k];
-        s->winner_row[s->q[k]] = s->r[k];
+        memcpy(s->winner_row + row, s->best_row + (size_t)g * CMIR_LANES, n_rows * sizeof *s->r);
+        p->kernels.dots_exact(p->query->rows, rows->exact, rows->padded_dim, s->every + row,
+                              s->winner_row + row, n_rows, s->winner + row);
     }
     for (uint32_t g = 0; g < n; g++)
         recheck(p, rows, &part, &codes, s, first + g, g);
@@ -102,13 +98,8 @@ match_groups(const cmir_prepared *p, const cmir_rows *rows, uint32_t first, uint
 void
 cmir_products_with_mean(const cmir_prepared *p, const cmir_rows *rows, cmir_scratch *s)
 {
-    const uint32_t m = p->query->n_rows;
-
-    for (uint32_t i = 0; i < m; i++) {
-        s->q[i] = i;
-        s->r[i] = 0;
-    }
-    p->kernels.dots_exact(p->query->rows, rows->mean, rows->padded_dim, s->q, s->r, m, s->of_mean);
+    p->kernels.dots_exact(p->query->rows, rows->mean, rows->padded_dim, s->every, s->none,
+                          p->query->n_rows, s->of_mean);
 }
 
 double

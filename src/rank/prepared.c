@@ -117,10 +117,12 @@ pack_whole(cmir_prepared *p, const int16_t *center, const uint32_t *order, int8_
             p->lane_row[lane + i] = i < n ? first + i : CMIR_NO_ROW;
         pack_group(p, center, p->lane_row + lane, n, codes,
                    (uint8_t *)(uintptr_t)p->whole.groups + g * p->group_nbytes,
-                   (float *)(uintptr_t)p->whole.scale + lane, p->norm + lane, p->residual + lane);
+                   (float *)(uintptr_t)p->whole.scale + lane,
+                   (float *)(uintptr_t)p->whole.norm + lane,
+                   (float *)(uintptr_t)p->whole.residual + lane);
         for (uint32_t i = 0; i < n; i++) {
-            stage.norm_sum += (double)p->norm[lane + i];
-            stage.residual_sum += (double)p->residual[lane + i];
+            stage.norm_sum += (double)p->whole.norm[lane + i];
+            stage.residual_sum += (double)p->whole.residual[lane + i];
             add_row(p->query, first + i, sum);
         }
         stage.n_rows += n;
@@ -162,8 +164,8 @@ place(cmir_prepared *p, struct carve *c)
     p->whole.groups = part(c, p->whole.n_groups, p->group_nbytes);
     p->whole.scale = part(c, lanes, sizeof(float));
     p->lane_row = part(c, lanes, sizeof *p->lane_row);
-    p->norm = part(c, lanes, sizeof *p->norm);
-    p->residual = part(c, lanes, sizeof *p->residual);
+    p->whole.norm = part(c, lanes, sizeof(float));
+    p->whole.residual = part(c, lanes, sizeof(float));
     p->sample.groups = part(c, p->sample.n_groups, p->group_nbytes);
     p->sample.scale = part(c, (size_t)p->sample.n_groups * CMIR_LANES, sizeof(float));
     p->means = part(c, (size_t)2 * (CMIR_MAX_STAGES + 1) * p->query->padded_dim, sizeof *p->means);
@@ -249,12 +251,20 @@ cmir_scratch_make(const cmir_prepared *p, uint32_t n_rows_max, cmir_scratch *out
         out->q = part(&c, pairs, sizeof *out->q);
         out->r = part(&c, pairs, sizeof *out->r);
         out->dots = part(&c, pairs, sizeof *out->dots);
-        out->of_mean = part(&c, m, sizeof *out->of_mean);
-        out->winner = part(&c, m, sizeof *out->winner);
+        out->every = part(&c, m, sizeof *out->every);
+        out->none = part(&c, m, sizeof *out->none);
+        out->of_mean = part(&c, m + CMIR_LANES, sizeof *out->of_mean);
+        out->winner = part(&c, m + CMIR_LANES, sizeof *out->winner);
         out->winner_row = part(&c, m, sizeof *out->winner_row);
         if (pass == 0 && (out->memory = cmir_alloc_aligned(c.used, 1)) == NULL)
             return FAIL(err, CMIR_ENOMEM, "no memory to compare %zu slices with %u", m, n_rows_max);
     }
+    for (size_t i = 0; i < m; i++) {
+        out->every[i] = (uint32_t)i;
+        out->none[i] = 0;
+    }
+    memset(out->of_mean + m, 0, CMIR_LANES * sizeof *out->of_mean); /* read, and not minded */
+    memset(out->winner + m, 0, CMIR_LANES * sizeof *out->winner);
     out->groups_at_once = (uint32_t)at_once;
     return CMIR_OK;
 }
@@ -269,6 +279,6 @@ cmir_scratch_free(cmir_scratch *scratch)
 cmir_codes
 cmir_codes_of(const cmir_rows *rows)
 {
-    return (cmir_codes){rows->codes,    rows->scale,      rows->base,
-                        rows->code_sum, rows->n_scored, rows->padded_dim};
+    return (cmir_codes){rows->codes,        rows->scale,     rows->base,     rows->code_sum,
+                        rows->row_residual, rows->row_reach, rows->n_scored, rows->padded_dim};
 }

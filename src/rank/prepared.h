@@ -23,10 +23,10 @@ typedef struct cmir_prepared {
     const cmir_query *query;
     cmir_kernels kernels;
     size_t group_nbytes;
-    cmir_packed whole;     /* every row */
-    uint32_t *lane_row;    /* [whole.n_groups * 16] query row of each lane, or CMIR_NO_ROW */
-    float *norm, *residual; /* [whole.n_groups * 16] of the row less the center; of its codes */
-    cmir_packed sample;    /* at most CMIR_SAMPLE_ROWS rows, evenly spaced */
+    cmir_packed whole;  /* every row; norm is of the row less the center, residual of its codes */
+    uint32_t *lane_row; /* [whole.n_groups * 16] query row of each lane, or CMIR_NO_ROW; rows of a
+                           group follow each other, and only its last lanes can have none */
+    cmir_packed sample; /* at most CMIR_SAMPLE_ROWS rows, evenly spaced; without bounds */
     uint32_t n_sample;
     cmir_stage stages[CMIR_MAX_STAGES]; /* the last one is the whole query */
     uint32_t n_stages;
@@ -54,8 +54,9 @@ typedef struct cmir_scratch {
     uint32_t *selected;      /* [16 * n_rows_max] */
     uint32_t *q, *r;         /* [n_pairs_max] */
     int32_t *dots;           /* [n_pairs_max] */
-    int32_t *of_mean;        /* [m] <query row, mean of the candidate's rows> */
-    int32_t *winner;         /* [m] the best product of each query row */
+    uint32_t *every, *none;  /* [m] 0, 1, 2, ...; [m] zeros */
+    int32_t *of_mean;        /* [m + 16] <query row, mean of the candidate's rows> */
+    int32_t *winner;         /* [m + 16] the best product of each query row */
     uint32_t *winner_row;    /* [m] and where */
     void *memory;
 } cmir_scratch;

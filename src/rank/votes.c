@@ -65,21 +65,6 @@ insert(struct nearest *list, const struct neighbour *hit)
     list->hit[i] = *hit;
 }
 
-/* What f of a row must reach to get into the list of query row `row`, at `lane`. */
-static float
-threshold_of(const cmir_prepared *p, const cmir_rows *rows, const cmir_scratch *s,
-             const struct nearest *list, uint32_t lane, uint32_t row)
-{
-    const double unit = 1.0 / ((double)CMIR_UNIT * CMIR_UNIT);
-
-    if (list->n < N_NEAREST)
-        return -INFINITY;
-    const double bound =
-        cmir_screening_bound((double)p->norm[lane], (double)p->residual[lane], 1.0, rows);
-    return (float)(((double)list->hit[N_NEAREST - 1].product - (double)s->of_mean[row]) * unit -
-                   bound);
-}
-
 /* One group of the query, which is group `at` of `part`. */
 static void
 collect_group(const struct vote_job *job, size_t index, const cmir_packed *part, uint32_t at,
@@ -88,17 +73,20 @@ collect_group(const struct vote_job *job, size_t index, const cmir_packed *part,
     const cmir_prepared *p = job->p;
     const cmir_rows *rows = &cmir_snapshot_get(job->snapshot, index)->rows;
     const cmir_codes codes = cmir_codes_of(rows);
-    const uint32_t *lane_row = p->lane_row + (size_t)group * CMIR_LANES;
-    _Alignas(64) float threshold[CMIR_LANES];
+    const uint32_t first = p->lane_row[group * CMIR_LANES];
+    _Alignas(64) float least[CMIR_LANES], threshold[CMIR_LANES];
+    int32_t reached[CMIR_LANES] = {0};
 
+    for (uint32_t i = 0; i < CMIR_LANES && first + i < p->query->n_rows; i++)
+        reached[i] = lists[first + i].n < N_NEAREST ? INT32_MIN
+                                                    : lists[first + i].hit[N_NEAREST - 1].product;
+    cmir_thresholds(p, rows, group, reached, s->of_mean + first, least, threshold);
     for (uint32_t i = 0; i < CMIR_LANES; i++)
-        threshold[i] = lane_row[i] == CMIR_NO_ROW
-                           ? INFINITY
-                           : threshold_of(p, rows, s, &lists[lane_row[i]],
-                                          group * CMIR_LANES + i, lane_row[i]);
-    const uint32_t n = p->kernels.select(part, &codes, &s->kept, at, threshold, s->selected);
+        if (reached[i] == INT32_MIN) /* everything gets into a list that is not full */
+            least[i] = threshold[i] = -INFINITY;
+    const uint32_t n = p->kernels.select(part, &codes, &s->kept, at, least, threshold, s->selected);
     for (uint32_t k = 0; k < n; k++) {
-        s->q[k] = lane_row[s->selected[k] % CMIR_LANES];
+        s->q[k] = first + s->selected[k] % CMIR_LANES;
         s->r[k] = s->selected[k] / CMIR_LANES;
     }
     p->kernels.dots_exact(p->query->rows, rows->exact, rows->padded_dim, s->q, s->r, n, s->dots);

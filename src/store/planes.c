@@ -40,7 +40,9 @@ cmir_layout_of(uint32_t n_rows, uint32_t dim, cmir_layout *out)
     out->scale = out->slice + column;
     out->base = out->scale + column;
     out->code_sum = out->base + column;
-    out->codes = out->code_sum + column;
+    out->residual = out->code_sum + column;
+    out->reach = out->residual + column;
+    out->codes = out->reach + column;
     out->exact = out->codes + (uint64_t)out->padded_rows * out->padded_dim;
     out->nbytes = out->exact + (uint64_t)n_rows * out->padded_dim * 2;
     return true;
@@ -59,6 +61,8 @@ cmir_planes_at(const uint8_t *data, const cmir_layout *lay, cmir_rows *out)
     out->scale = (const float *)(const void *)(data + lay->scale);
     out->base = (const float *)(const void *)(data + lay->base);
     out->code_sum = (const int32_t *)(const void *)(data + lay->code_sum);
+    out->row_residual = (const float *)(const void *)(data + lay->residual);
+    out->row_reach = (const float *)(const void *)(data + lay->reach);
     out->codes = (const int8_t *)(data + lay->codes);
     out->exact = (const int16_t *)(const void *)(data + lay->exact);
 }
@@ -113,6 +117,8 @@ derive_rows(const int16_t *center, const cmir_layout *lay, uint32_t n_scored, ui
     float *scale = (float *)(void *)(record + lay->scale);
     float *base = (float *)(void *)(record + lay->base);
     int32_t *code_sum = (int32_t *)(void *)(record + lay->code_sum);
+    float *residual = (float *)(void *)(record + lay->residual);
+    float *reach = (float *)(void *)(record + lay->reach);
     int8_t *codes = (int8_t *)(record + lay->codes);
     const uint32_t width = lay->padded_dim;
     const int64_t of_mean = cmir_row_dot(center, mean, width);
@@ -124,6 +130,8 @@ derive_rows(const int16_t *center, const cmir_layout *lay, uint32_t n_scored, ui
 
         scale[r] = c.scale;
         code_sum[r] = c.sum;
+        residual[r] = c.residual;
+        reach[r] = (c.norm + c.residual) * 1.000001f;
         base[r] = (float)((double)(of_row - of_mean) / ((double)CMIR_UNIT * CMIR_UNIT));
         if (r >= n_scored)
             continue;

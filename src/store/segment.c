@@ -187,7 +187,8 @@ difference(const uint8_t *a, const uint8_t *b, const cmir_layout *lay, uint64_t 
                  {"its slice numbers", lay->slice, lay->scale},
                  {"the scales of its codes", lay->scale, lay->base},
                  {"its products with the center", lay->base, lay->code_sum},
-                 {"the sums of its codes", lay->code_sum, lay->codes},
+                 {"the sums of its codes", lay->code_sum, lay->residual},
+                 {"the bounds of its codes", lay->residual, lay->codes},
                  {"its codes", lay->codes, lay->exact},
                  {"its header", 0, CMIR_RECORD_HEADER_NBYTES}};
 

@@ -94,6 +94,8 @@ typedef struct cmir_rows {
     const float *scale;       /* [n_rows] code * scale ~ element of the rotated difference */
     const float *base;        /* [n_rows] <archive's center, row - mean> */
     const int32_t *code_sum;  /* [n_rows] sum of the row's codes */
+    const float *row_residual; /* [n_rows] norm of what the row's codes leave out */
+    const float *row_reach;    /* [n_rows] that, and the norm of the row less the mean */
     const int8_t *codes;      /* [n_rows rounded up to 16][padded_dim], padding zero */
     const int16_t *exact;     /* [n_rows][padded_dim] rows in fixed point */
     const int16_t *mean;      /* [padded_dim] of the scored rows, in fixed point */
