@@ -2,8 +2,8 @@
 /* coarse.c: a first look at every candidate of a large archive.  Called by rank.c.
  *
  * The one idea: late interaction as in the exact stage, but of a sample of the query with a few
- * representatives of each volume, which lie together at the start of its record: one tile of codes
- * instead of all.  docs/decisions/coarse.md tells what else was measured. */
+ * representatives of each volume (means of runs of its slices), which lie together at the start of
+ * its record: one tile of codes instead of all.  docs/decisions/coarse.md tells what else was measured. */
 #include <stdatomic.h>
 #include <stdlib.h>
 

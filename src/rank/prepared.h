@@ -8,7 +8,7 @@
 #include "rank/rank.h"
 
 #define CMIR_MAX_STAGES 16u
-#define CMIR_SAMPLE_ROWS 64u /* query rows of a first look */
+#define CMIR_SAMPLE_ROWS 32u /* query rows of a first look */
 #define CMIR_NO_ROW UINT32_MAX
 
 /* The first groups of a query, up to a stage of the screening. */

@@ -96,14 +96,35 @@ cmir_row_dot(const int16_t *a, const int16_t *b, uint32_t padded_dim)
     return (int32_t)sum;
 }
 
-void
-cmir_rows_mean(const int16_t *rows, uint32_t n, uint32_t padded_dim, int16_t *out)
+static void
+sum_rows(const int16_t *rows, uint32_t n, uint32_t padded_dim, int32_t *sum)
 {
-    int32_t sum[CMIR_MAX_DIM] = {0}; /* 2^15 rows of at most 2^15 */
-
+    memset(sum, 0, padded_dim * sizeof *sum); /* 2^15 rows of at most 2^15 fit */
     for (uint32_t r = 0; r < n; r++)
         for (uint32_t d = 0; d < padded_dim; d++)
             sum[d] += rows[(size_t)r * padded_dim + d];
+}
+
+void
+cmir_rows_mean(const int16_t *rows, uint32_t n, uint32_t padded_dim, int16_t *out)
+{
+    int32_t sum[CMIR_MAX_DIM];
+
+    sum_rows(rows, n, padded_dim, sum);
     for (uint32_t d = 0; d < padded_dim; d++)
         out[d] = (int16_t)lround((double)sum[d] / n);
+}
+
+void
+cmir_rows_direction(const int16_t *rows, uint32_t n, uint32_t padded_dim, int16_t *out)
+{
+    int32_t sum[CMIR_MAX_DIM];
+    double square = 0;
+
+    sum_rows(rows, n, padded_dim, sum);
+    for (uint32_t d = 0; d < padded_dim; d++)
+        square += (double)sum[d] * sum[d];
+    const double factor = square > 0 ? CMIR_UNIT / sqrt(square) : 0;
+    for (uint32_t d = 0; d < padded_dim; d++)
+        out[d] = (int16_t)lround(sum[d] * factor);
 }

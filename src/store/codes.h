@@ -36,4 +36,7 @@ int32_t cmir_row_dot(const int16_t *a, const int16_t *b, uint32_t padded_dim);
 /* The mean of n >= 1 rows, rounded to nearest, halves away from zero. */
 void cmir_rows_mean(const int16_t *rows, uint32_t n, uint32_t padded_dim, int16_t *out);
 
+/* The mean of n >= 1 rows divided by its length, in fixed point; all zero where the mean is. */
+void cmir_rows_direction(const int16_t *rows, uint32_t n, uint32_t padded_dim, int16_t *out);
+
 #endif

@@ -106,6 +106,16 @@ cmir_planes_exact(const cmir_embeddings *embeddings, const cmir_layout *lay, uin
     return CMIR_OK;
 }
 
+/* <center, row - mean>. */
+static float
+base_of(const int16_t *center, const int16_t *row, const int16_t *mean, uint32_t width)
+{
+    const int64_t of_row = cmir_row_dot(center, row, width);
+    const int64_t of_mean = cmir_row_dot(center, mean, width);
+
+    return (float)((double)(of_row - of_mean) / ((double)CMIR_UNIT * CMIR_UNIT));
+}
+
 /* Codes, scale and sum of every row, and its part of the products with the center that the codes
  * leave out. */
 static void
@@ -121,18 +131,16 @@ derive_rows(const int16_t *center, const cmir_layout *lay, uint32_t n_scored, ui
     float *reach = (float *)(void *)(record + lay->reach);
     int8_t *codes = (int8_t *)(record + lay->codes);
     const uint32_t width = lay->padded_dim;
-    const int64_t of_mean = cmir_row_dot(center, mean, width);
 
     for (uint32_t r = 0; r < lay->n_rows; r++) {
         const int16_t *row = exact + (size_t)r * width;
         const cmir_coded c = cmir_row_code(row, mean, width, codes + (size_t)r * width);
-        const int64_t of_row = cmir_row_dot(center, row, width);
 
         scale[r] = c.scale;
         code_sum[r] = c.sum;
         residual[r] = c.residual;
         reach[r] = (c.norm + c.residual) * 1.000001f;
-        base[r] = (float)((double)(of_row - of_mean) / ((double)CMIR_UNIT * CMIR_UNIT));
+        base[r] = base_of(center, row, mean, width);
         if (r >= n_scored)
             continue;
         extent->radius = c.norm > extent->radius ? c.norm : extent->radius;
@@ -141,18 +149,29 @@ derive_rows(const int16_t *center, const cmir_layout *lay, uint32_t n_scored, ui
     }
 }
 
-/* The middle row of each of n_reps runs of equal length. */
+/* Row k stands for rows [k n / n_reps, (k + 1) n / n_reps): their mean, made as long as a row. */
 static void
-copy_representatives(const cmir_layout *lay, uint32_t n_scored, uint32_t n_reps, uint8_t *record)
+derive_representatives(const int16_t *center, const cmir_layout *lay, uint32_t n_scored,
+                       uint32_t n_reps, uint8_t *record)
 {
-    for (uint32_t k = 0; k < n_reps; k++) {
-        const uint64_t row = (2 * (uint64_t)k + 1) * n_scored / (2 * (uint64_t)n_reps);
+    const int16_t *mean = (const int16_t *)(const void *)(record + lay->mean);
+    const int16_t *exact = (const int16_t *)(const void *)(record + lay->exact);
+    float *scale = (float *)(void *)(record + lay->rep_scale);
+    float *base = (float *)(void *)(record + lay->rep_base);
+    int32_t *sum = (int32_t *)(void *)(record + lay->rep_sum);
+    const uint32_t width = lay->padded_dim;
+    int16_t row[CMIR_MAX_DIM];
 
-        memcpy(record + lay->rep_scale + 4 * k, record + lay->scale + 4 * row, 4);
-        memcpy(record + lay->rep_base + 4 * k, record + lay->base + 4 * row, 4);
-        memcpy(record + lay->rep_sum + 4 * k, record + lay->code_sum + 4 * row, 4);
-        memcpy(record + lay->rep_codes + (uint64_t)k * lay->padded_dim,
-               record + lay->codes + row * lay->padded_dim, lay->padded_dim);
+    for (uint32_t k = 0; k < n_reps; k++) {
+        const uint64_t first = (uint64_t)k * n_scored / n_reps;
+        const uint64_t end = ((uint64_t)k + 1) * n_scored / n_reps;
+
+        cmir_rows_direction(exact + first * width, (uint32_t)(end - first), width, row);
+        const cmir_coded c = cmir_row_code(row, mean, width,
+                                           (int8_t *)(record + lay->rep_codes) + (size_t)k * width);
+        scale[k] = c.scale;
+        sum[k] = c.sum;
+        base[k] = base_of(center, row, mean, width);
     }
 }
 
@@ -165,6 +184,6 @@ cmir_planes_derive(const int16_t *center, const cmir_layout *lay, uint32_t n_sco
     cmir_rows_mean((const int16_t *)(const void *)(record + lay->exact), n_scored, lay->padded_dim,
                    (int16_t *)(void *)(record + lay->mean));
     derive_rows(center, lay, n_scored, record, &extent);
-    copy_representatives(lay, n_scored, extent.n_reps, record);
+    derive_representatives(center, lay, n_scored, extent.n_reps, record);
     return extent;
 }
