@@ -11,16 +11,40 @@
 #include <cmir/encoder.h>
 
 #define LARGEST_CODE 127.0f
+enum { LANES = 8 }; /* sums side by side: what compilers make vector code of */
 #define ROUND_UP 1.000001 /* norms are upper bounds: more than what rounding to float takes away */
+
+/* To the nearest integer, ties to even, for |x| < 2^22; unlike rintf() never a call. */
+static inline float
+round_to_even(float x)
+{
+    const float shift = 0x1.8p23f;
+
+    return (x + shift) - shift;
+}
+
+static double
+sum_up(const double part[LANES])
+{
+    double sum = 0;
+
+    for (uint32_t i = 0; i < LANES; i++)
+        sum += part[i];
+    return sum;
+}
 
 double
 cmir_row_norm(const float *row, uint32_t dim)
 {
-    double sum = 0;
+    double part[LANES] = {0};
+    uint32_t d = 0;
 
-    for (uint32_t d = 0; d < dim; d++)
-        sum += (double)row[d] * (double)row[d];
-    return sqrt(sum);
+    for (; d + LANES <= dim; d += LANES)
+        for (uint32_t i = 0; i < LANES; i++)
+            part[i] += (double)row[d + i] * (double)row[d + i];
+    for (; d < dim; d++)
+        part[0] += (double)row[d] * (double)row[d];
+    return sqrt(sum_up(part));
 }
 
 void
@@ -29,7 +53,7 @@ cmir_row_fix(const float *row, uint32_t dim, double norm, uint32_t padded_dim, i
     const float factor = (float)(CMIR_UNIT / norm);
 
     for (uint32_t d = 0; d < dim; d++) {
-        const float x = rintf(row[d] * factor);
+        const float x = round_to_even(row[d] * factor);
 
         out[d] = (int16_t)(x > CMIR_UNIT ? CMIR_UNIT : x < -CMIR_UNIT ? -CMIR_UNIT : x);
     }
@@ -50,11 +74,27 @@ rotate(float *x, uint32_t width)
             }
 }
 
+/* The codes of x, and their sum. */
+static int32_t
+round_codes(const float *x, uint32_t n, float per_code, int8_t *codes)
+{
+    int32_t sum = 0;
+
+    for (uint32_t d = 0; d < n; d++) {
+        const int32_t code = (int32_t)round_to_even(x[d] * per_code);
+
+        codes[d] = (int8_t)code;
+        sum += code;
+    }
+    return sum;
+}
+
 cmir_coded
 cmir_row_code(const int16_t *row, const int16_t *center, uint32_t padded_dim, int8_t *codes)
 {
+    const double unit = 1.0 / (8.0 * CMIR_UNIT);
+    double square[LANES] = {0}, left[LANES] = {0};
     float x[CMIR_MAX_DIM], largest = 0;
-    double square = 0, left = 0;
     cmir_coded out = {0};
 
     for (uint32_t d = 0; d < padded_dim; d++)
@@ -69,20 +109,18 @@ cmir_row_code(const int16_t *row, const int16_t *center, uint32_t padded_dim, in
         memset(codes, 0, padded_dim);
         return out;
     }
-    const float per_code = LARGEST_CODE / largest;
-    for (uint32_t d = 0; d < padded_dim; d++)
-        codes[d] = (int8_t)rintf(x[d] * per_code);
+    out.sum = round_codes(x, padded_dim, LARGEST_CODE / largest, codes);
     out.scale = largest / (8.0f * LARGEST_CODE * CMIR_UNIT);
-    const double unit = 1.0 / (8.0 * CMIR_UNIT), scale = (double)out.scale;
-    for (uint32_t d = 0; d < padded_dim; d++) {
-        const double value = (double)x[d] * unit, rest = value - scale * codes[d];
+    for (uint32_t d = 0; d < padded_dim; d += LANES)
+        for (uint32_t i = 0; i < LANES; i++) {
+            const double value = (double)x[d + i] * unit;
+            const double rest = value - (double)out.scale * codes[d + i];
 
-        square += value * value;
-        left += rest * rest;
-        out.sum += codes[d];
-    }
-    out.norm = (float)(sqrt(square) * ROUND_UP);
-    out.residual = (float)(sqrt(left) * ROUND_UP);
+            square[i] += value * value;
+            left[i] += rest * rest;
+        }
+    out.norm = (float)(sqrt(sum_up(square)) * ROUND_UP);
+    out.residual = (float)(sqrt(sum_up(left)) * ROUND_UP);
     return out;
 }
 
@@ -126,5 +164,5 @@ cmir_rows_direction(const int16_t *rows, uint32_t n, uint32_t padded_dim, int16_
         square += (double)sum[d] * sum[d];
     const double factor = square > 0 ? CMIR_UNIT / sqrt(square) : 0;
     for (uint32_t d = 0; d < padded_dim; d++)
-        out[d] = (int16_t)lround(sum[d] * factor);
+        out[d] = (int16_t)lround(sum[d] * factor); /* once per representative */
 }
