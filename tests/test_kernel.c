@@ -20,6 +20,7 @@
 #include "base/cpu.h"
 #include "guarded.h"
 #include "kernel/kernel.h"
+#include "kernel_rows.h"
 
 #define MAX_N 2000u
 #define MAX_GROUPS 7u
@@ -28,11 +29,11 @@
 #define MAX_PAIRS 300u /* of one call of dots_exact */
 
 static struct {
-    struct arena query_codes, groups, lane_scale;                  /* the query */
-    struct arena codes, scale, base, code_sum;                     /* the candidate */
-    struct arena best, row, tile_best, dots;                       /* what maxsim gives */
-    struct arena threshold, selected;                              /* of select */
-    struct arena exact_query, exact_rows, pair_q, pair_r, results; /* of dots_exact */
+    struct arena query_codes, groups, lane_scale, norm, lane_residual; /* the query */
+    struct arena codes, scale, base, code_sum, residual, reach;        /* the candidate */
+    struct arena best, row, tile_best, dots;                           /* what maxsim gives */
+    struct arena least, threshold, selected;                           /* of select */
+    struct arena exact_query, exact_rows, pair_q, pair_r, results;     /* of dots_exact */
 } at;
 
 static struct {
@@ -50,15 +51,20 @@ map_all(void)
     map(&at.query_codes, MAX_CODES);
     map(&at.groups, 4 * MAX_CODES);
     map(&at.lane_scale, lanes * sizeof(float));
+    map(&at.norm, lanes * sizeof(float));
+    map(&at.lane_residual, lanes * sizeof(float));
     map(&at.codes, MAX_CODES);
     map(&at.scale, MAX_N * sizeof(float));
     map(&at.base, MAX_N * sizeof(float));
     map(&at.code_sum, MAX_N * sizeof(int32_t));
+    map(&at.residual, MAX_N * sizeof(float));
+    map(&at.reach, MAX_N * sizeof(float));
     map(&at.best, lanes * sizeof(float));
     map(&at.row, lanes * sizeof(uint32_t));
     map(&at.tile_best, tiles * lanes * sizeof(float));
     map(&at.dots, tiles * lanes * CMIR_TILE * sizeof(int32_t));
-    map(&at.threshold, (CMIR_LANES + 1) * sizeof(float));
+    map(&at.least, CMIR_LANES * sizeof(float));
+    map(&at.threshold, CMIR_LANES * sizeof(float));
     map(&at.selected, (size_t)MAX_N * CMIR_LANES * sizeof(uint32_t));
     map(&at.exact_query, MAX_CODES * sizeof(int16_t));
     map(&at.exact_rows, MAX_CODES * sizeof(int16_t));
@@ -69,9 +75,9 @@ map_all(void)
 
 /* ---- Cases */
 
-enum fill { RANDOM, LOWEST, HIGHEST, OPPOSITE, ZERO, ONE_HOT, EQUAL_ROWS, N_FILLS };
 enum scales { ORDINARY, WITH_ZEROS, TINY, N_SCALES };
 enum bases { NORMAL, NONE, FAR_BELOW, SOME_FAR_BELOW, N_BASES };
+enum bounds { SMALL, NARROW, LARGE, MIXED, N_BOUNDS };
 
 struct test_case {
     uint64_t seed;
@@ -80,6 +86,7 @@ struct test_case {
     enum fill fill;
     enum scales scales;
     enum bases bases;
+    enum bounds bounds;
     cmir_packed query;
     cmir_codes candidate;
 };
@@ -92,10 +99,10 @@ static void
 print_case(const struct test_case *t)
 {
     printf("FAILED %s: m=%" PRIu32 " n=%" PRIu32 " padded_dim=%" PRIu32
-           " fill=%d scales=%d bases=%d; again: test_kernel --level %s --cases 1 --seed %" PRIu64
-           "\n",
+           " fill=%d scales=%d bases=%d bounds=%d; again: test_kernel --level %s --cases 1"
+           " --seed %" PRIu64 "\n",
            t->level, t->m, t->n, t->padded_dim, (int)t->fill, (int)t->scales, (int)t->bases,
-           t->level, t->seed);
+           (int)t->bounds, t->level, t->seed);
 }
 
 static _Noreturn void
@@ -122,32 +129,6 @@ crashed(int number)
     print_case(&current);
 }
 
-static void
-fill_codes(int8_t *codes, uint32_t n, uint32_t dim, enum fill fill, bool is_query)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        int8_t *row = codes + (size_t)i * dim;
-
-        switch (fill) {
-        case LOWEST: memset(row, -128, dim); break;
-        case HIGHEST: memset(row, 127, dim); break;
-        case OPPOSITE: memset(row, is_query ? -128 : 127, dim); break;
-        case ZERO: memset(row, 0, dim); break;
-        case ONE_HOT:
-            memset(row, 0, dim);
-            row[rnd() % dim] = (int8_t)(rnd() & 1u ? 127 : -128);
-            break;
-        case EQUAL_ROWS:
-        case RANDOM:
-        default:
-            for (uint32_t d = 0; d < dim; d++)
-                row[d] = (int8_t)(rnd() & 0xFFu);
-        }
-        if (fill == EQUAL_ROWS && i != 0 && !is_query)
-            memcpy(row, codes, dim);
-    }
-}
-
 static float
 any_scale(enum scales scales)
 {
@@ -171,6 +152,15 @@ any_base(enum bases bases)
     }
 }
 
+/* A norm, a residual or a reach. */
+static float
+any_bound(enum bounds bounds)
+{
+    static const float most[] = {[SMALL] = 1e-6f, [NARROW] = 0.1f, [LARGE] = 1e3f};
+
+    return rnd() % 4 == 0 ? 0.0f : rnd_float() * most[bounds == MIXED ? rnd() % MIXED : bounds];
+}
+
 /* The shape and the fills; rows are few where they are long. */
 static void
 choose(struct test_case *t)
@@ -187,6 +177,7 @@ choose(struct test_case *t)
     t->fill = rnd() % 2 == 0 ? RANDOM : (enum fill)(rnd() % N_FILLS);
     t->scales = (enum scales)(rnd() % N_SCALES);
     t->bases = (enum bases)(rnd() % N_BASES);
+    t->bounds = (enum bounds)(rnd() % N_BOUNDS);
 }
 
 static void
@@ -196,14 +187,19 @@ make_query(struct test_case *t, const cmir_kernels *k)
     const size_t nbytes = k->group_nbytes(t->padded_dim);
     int8_t *codes = place(&at.query_codes, (size_t)t->m * t->padded_dim);
     float *scale = place(&at.lane_scale, n_groups * CMIR_LANES * sizeof *scale);
+    float *norm = place(&at.norm, n_groups * CMIR_LANES * sizeof *norm);
+    float *residual = place(&at.lane_residual, n_groups * CMIR_LANES * sizeof *residual);
     uint8_t *groups;
 
     CHECK(t, nbytes % 64 == 0 && nbytes <= MAX_CODES && n_groups * nbytes <= 4 * MAX_CODES,
           "group_nbytes is %zu", nbytes);
     groups = place(&at.groups, n_groups * nbytes);
     fill_codes(codes, t->m, t->padded_dim, t->fill, true);
-    for (uint32_t i = 0; i < n_groups * CMIR_LANES; i++)
+    for (uint32_t i = 0; i < n_groups * CMIR_LANES; i++) {
         scale[i] = i < t->m ? any_scale(t->scales) : 0.0f;
+        norm[i] = i < t->m ? any_bound(t->bounds) : 0.0f;
+        residual[i] = i < t->m ? any_bound(t->bounds) : 0.0f;
+    }
     for (uint32_t g = n_groups; g-- > 0;) { /* backwards: none may write into the next */
         const uint32_t left = t->m - g * CMIR_LANES;
 
@@ -223,7 +219,7 @@ make_query(struct test_case *t, const cmir_kernels *k)
               "pack leaves bytes as they were, or group %" PRIu32 " was written into", g);
     }
     CHECK(t, is_untouched(&at.groups), "pack writes outside");
-    t->query = (cmir_packed){groups, scale, n_groups};
+    t->query = (cmir_packed){groups, scale, norm, residual, n_groups};
 }
 
 static void
@@ -232,6 +228,8 @@ make_candidate(struct test_case *t)
     const uint32_t n = t->n, padded_rows = (n + CMIR_TILE - 1) / CMIR_TILE * CMIR_TILE;
     int8_t *codes = place(&at.codes, (size_t)padded_rows * t->padded_dim);
     float *scale = place(&at.scale, n * sizeof *scale), *base = place(&at.base, n * sizeof *base);
+    float *residual = place(&at.residual, n * sizeof *residual);
+    float *reach = place(&at.reach, n * sizeof *reach);
     int32_t *sum = place(&at.code_sum, n * sizeof *sum);
 
     fill_codes(codes, n, t->padded_dim, t->fill, false); /* the rows behind keep the pattern */
@@ -240,11 +238,13 @@ make_candidate(struct test_case *t)
 
         scale[j] = as_first ? scale[0] : any_scale(t->scales);
         base[j] = as_first ? base[0] : any_base(t->bases);
+        residual[j] = any_bound(t->bounds);
+        reach[j] = any_bound(t->bounds);
         sum[j] = 0;
         for (uint32_t d = 0; d < t->padded_dim; d++)
             sum[j] += codes[(size_t)j * t->padded_dim + d];
     }
-    t->candidate = (cmir_codes){codes, scale, base, sum, n, t->padded_dim};
+    t->candidate = (cmir_codes){codes, scale, base, sum, residual, reach, n, t->padded_dim};
 }
 
 /* ---- What maxsim and select must give */
@@ -358,6 +358,14 @@ check_maxsim(const struct test_case *t, const cmir_kernels *k)
     return kept;
 }
 
+/* What f_ij may be at most. */
+static float
+want_most(const struct test_case *t, uint32_t i, uint32_t j)
+{
+    return fmaf(t->query.norm[i], t->candidate.residual[j],
+                fmaf(t->query.residual[i], t->candidate.reach[j], want_score(t, i, j)));
+}
+
 static float
 any_threshold(const struct test_case *t, uint32_t i)
 {
@@ -366,9 +374,43 @@ any_threshold(const struct test_case *t, uint32_t i)
     switch (rnd() % 6) {
     case 0: return rnd() % 4 == 0 ? -INFINITY : INFINITY;
     case 1: return want.best[i];
-    case 2: return nextafterf(want.best[i], INFINITY);
-    default: return want_score(t, i, rnd() % t->n); /* reached by at least that row */
+    case 2: return nextafterf(want_most(t, i, want.row[i]), INFINITY);
+    default: return want_most(t, i, rnd() % t->n); /* reached by at least that row */
     }
+}
+
+/* The threshold less the largest bound, and rounding. */
+static float
+safe_least(const struct test_case *t, uint32_t i, float threshold)
+{
+    double bound = 0.0;
+
+    for (uint32_t j = 0; j < t->n && i < t->m; j++)
+        bound = fmax(bound, (double)t->query.norm[i] * (double)t->candidate.residual[j] +
+                                (double)t->query.residual[i] * (double)t->candidate.reach[j]);
+    return isinf(threshold) ? threshold
+                            : (float)(threshold - bound - 1e-5 * (fabs((double)threshold) + bound));
+}
+
+/* Tiles are passed over where `least` is arbitrary; where it is safe, that must not be seen. */
+static uint32_t
+want_select(const struct test_case *t, uint32_t first, bool is_safe)
+{
+    const float *least = (const float *)(const void *)at.least.data;
+    const float *threshold = (const float *)(const void *)at.threshold.data;
+    uint32_t n = 0;
+
+    for (uint32_t j = 0; j < t->n; j++) {
+        const size_t tile = j / CMIR_TILE * (size_t)t->query.n_groups * CMIR_LANES;
+        bool wanted = is_safe;
+
+        for (uint32_t i = 0; i < CMIR_LANES && first + i < t->m; i++)
+            wanted = wanted || want.tile_best[tile + first + i] >= least[i];
+        for (uint32_t i = 0; wanted && i < CMIR_LANES && first + i < t->m; i++)
+            if (want_most(t, first + i, j) >= threshold[i])
+                want.selected[n++] = j * CMIR_LANES + i;
+    }
+    return n;
 }
 
 static void
@@ -376,56 +418,34 @@ check_select(const struct test_case *t, const cmir_kernels *k, const cmir_kept *
 {
     for (uint32_t g = 0; g < t->query.n_groups; g++) {
         const uint32_t first = g * CMIR_LANES;
-        /* One more than there are: where these end at a page, the 16 start 4 bytes off. */
-        float *threshold = place(&at.threshold, (CMIR_LANES + 1) * sizeof *threshold);
-        uint32_t *got, n_got, n = 0;
+        const bool is_safe = rnd() % 2 == 0, is_sparse = rnd() % 2 == 0;
+        float *threshold = place(&at.threshold, CMIR_LANES * sizeof *threshold);
+        float *least = place(&at.least, CMIR_LANES * sizeof *least);
+        uint32_t *got = place(&at.selected, (size_t)t->n * CMIR_LANES * sizeof *got), n_got, n;
 
-        for (uint32_t i = 0; i < CMIR_LANES; i++)
+        for (uint32_t i = 0; i < CMIR_LANES; i++) {
             threshold[i] = any_threshold(t, first + i);
-        for (uint32_t j = 0; j < t->n; j++)
-            for (uint32_t i = 0; i < CMIR_LANES && first + i < t->m; i++)
-                if (want_score(t, first + i, j) >= threshold[i])
-                    want.selected[n++] = j * CMIR_LANES + i;
-        got = place(&at.selected, (size_t)t->n * CMIR_LANES * sizeof *got);
-        n_got = k->select(&t->query, &t->candidate, kept, g, threshold, got);
-        CHECK(t, n_got == n, "select in group %" PRIu32 ": want %" PRIu32 " got %" PRIu32, g, n,
+            least[i] = any_threshold(t, first + i);
+            if (is_safe)
+                least[i] = safe_least(t, first + i, threshold[i]);
+            else if (is_sparse && rnd() % CMIR_LANES != 0)
+                least[i] = INFINITY;
+        }
+        n = want_select(t, first, is_safe);
+        n_got = k->select(&t->query, &t->candidate, kept, g, least, threshold, got);
+        CHECK(t, n_got == n && memcmp(got, want.selected, n * sizeof *got) == 0,
+              "select in group %" PRIu32 ": want %" PRIu32 " got %" PRIu32 ", or other pairs", g, n,
               n_got);
-        CHECK(t, memcmp(got, want.selected, n * sizeof *got) == 0,
-              "select in group %" PRIu32 ": other pairs", g);
         CHECK(t, is_untouched(&at.selected), "select writes outside");
     }
 }
 
 /* ---- dots_exact */
 
-/* Rows of norm 2^15 or just under, or, where they may be damaged, longer ones. */
-static void
-fill_exact(int16_t *rows, uint32_t n, uint32_t dim, bool damaged)
-{
-    const int16_t flat = (int16_t)fmin(32767.0, floor(32768.0 / sqrt((double)dim)));
-
-    for (uint32_t i = 0; i < n; i++) {
-        int16_t *row = rows + (size_t)i * dim;
-        const uint32_t kind = rnd() % (damaged ? 6 : 4);
-
-        memset(row, 0, dim * sizeof *row);
-        if (kind == 0) /* all of it in one place */
-            row[rnd() % dim] = (int16_t)(rnd() & 1u ? 32767 : -32768);
-        for (uint32_t d = 0; kind != 0 && d < dim; d++)
-            switch (kind) {
-            case 1: row[d] = flat; break;
-            case 2: row[d] = (int16_t)(d & 1u ? flat : -flat); break;
-            case 3: row[d] = (int16_t)((int32_t)(rnd() % (2u * (uint32_t)flat + 1u)) - flat); break;
-            case 4: row[d] = 32767; break;
-            default: row[d] = (int16_t)(rnd() & 1u ? -32768 : (int32_t)(rnd() & 0x7FFFu)); break;
-            }
-    }
-}
-
 static void
 check_exact(const struct test_case *t, const cmir_kernels *k, const cmir_kernels *reference)
 {
-    const uint32_t dim = t->padded_dim, n_pairs = rnd() % (MAX_PAIRS + 1);
+    const uint32_t dim = t->padded_dim, n_pairs = rnd() % (rnd() % 2 == 0 ? 71 : MAX_PAIRS + 1);
     const bool damaged = rnd() % 4 == 0;
     int16_t *query = place(&at.exact_query, (size_t)t->m * dim * sizeof *query);
     int16_t *rows = place(&at.exact_rows, (size_t)t->n * dim * sizeof *rows);
@@ -435,10 +455,7 @@ check_exact(const struct test_case *t, const cmir_kernels *k, const cmir_kernels
 
     fill_exact(query, t->m, dim, damaged);
     fill_exact(rows, t->n, dim, damaged);
-    for (uint32_t p = 0; p < n_pairs; p++) {
-        q[p] = rnd() % 4 == 0 ? rnd() % t->m : (uint32_t)((uint64_t)p * t->m / n_pairs);
-        r[p] = rnd() % t->n;
-    }
+    choose_pairs(t->m, t->n, n_pairs, q, r);
     if (reference == NULL)
         for (uint32_t p = 0; p < n_pairs; p++) {
             int64_t sum = 0;

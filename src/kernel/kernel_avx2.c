@@ -140,40 +140,42 @@ maxsim_avx2(const cmir_packed *query, const cmir_codes *c, float *best, uint32_t
         maxsim(query, c, best, row, kept);
 }
 
-/* Lanes of one row that reach their threshold, a bit each. */
+/* Lanes of row j whose bound reaches their threshold, a bit each; `first` is the group's lane 0. */
 CMIR_AVX2_INLINE uint32_t
-reached(const int32_t *dots, float scale, const float *lane_scale, float base,
-        const float *threshold)
+reached(const cmir_packed *query, size_t first, const cmir_codes *c, uint32_t j,
+        const int32_t *dots, const float *threshold)
 {
+    const __m256 residual = _mm256_set1_ps(c->residual[j]), reach = _mm256_set1_ps(c->reach[j]);
     uint32_t lanes = 0;
 
     for (uint32_t lane = 0; lane < CMIR_LANES; lane += 8) {
-        const __m256 f =
-            cmir_score_avx2(dots + lane, scale, _mm256_load_ps(lane_scale + lane), base);
-        const __m256 there = _mm256_cmp_ps(f, _mm256_loadu_ps(threshold + lane), _CMP_GE_OQ);
+        const __m256 lane_norm = _mm256_load_ps(query->norm + first + lane);
+        const __m256 lane_residual = _mm256_load_ps(query->residual + first + lane);
+        const __m256 f = cmir_score_avx2(dots + lane, c->scale[j],
+                                         _mm256_load_ps(query->scale + first + lane), c->base[j]);
+        const __m256 most =
+            _mm256_fmadd_ps(lane_norm, residual, _mm256_fmadd_ps(lane_residual, reach, f));
+        const __m256 there = _mm256_cmp_ps(most, _mm256_load_ps(threshold + lane), _CMP_GE_OQ);
 
         lanes |= (uint32_t)_mm256_movemask_ps(there) << lane;
     }
     return lanes;
 }
 
-/* Whether a row of the tile may reach: its best does, or is not a number. */
 CMIR_AVX2_INLINE bool
-tile_may_reach(const float *tile_best, const float *threshold)
+tile_reaches(const float *tile_best, const float *least)
 {
-    const __m256 low =
-        _mm256_cmp_ps(_mm256_load_ps(tile_best), _mm256_loadu_ps(threshold), _CMP_NLT_UQ);
+    const __m256 low = _mm256_cmp_ps(_mm256_load_ps(tile_best), _mm256_load_ps(least), _CMP_GE_OQ);
     const __m256 high =
-        _mm256_cmp_ps(_mm256_load_ps(tile_best + 8), _mm256_loadu_ps(threshold + 8), _CMP_NLT_UQ);
+        _mm256_cmp_ps(_mm256_load_ps(tile_best + 8), _mm256_load_ps(least + 8), _CMP_GE_OQ);
 
     return _mm256_movemask_ps(_mm256_or_ps(low, high)) != 0;
 }
 
 CMIR_AVX2 static uint32_t
 select_avx2(const cmir_packed *query, const cmir_codes *c, const cmir_kept *kept, uint32_t group,
-            const float *threshold, uint32_t *out)
+            const float *least, const float *threshold, uint32_t *out)
 {
-    const float *lane_scale = query->scale + (size_t)group * CMIR_LANES;
     uint32_t n = 0;
 
     for (uint32_t first = 0; first < c->n; first += CMIR_TILE) {
@@ -181,10 +183,10 @@ select_avx2(const cmir_packed *query, const cmir_codes *c, const cmir_kept *kept
         const uint32_t end = c->n - first < CMIR_TILE ? c->n : first + CMIR_TILE;
         const int32_t *dots = kept->dots + at * CMIR_TILE * CMIR_LANES;
 
-        if (!tile_may_reach(kept->tile_best + at * CMIR_LANES, threshold))
+        if (!tile_reaches(kept->tile_best + at * CMIR_LANES, least))
             continue;
         for (uint32_t j = first; j < end; j++, dots += CMIR_LANES)
-            for (uint32_t lanes = reached(dots, c->scale[j], lane_scale, c->base[j], threshold);
+            for (uint32_t lanes = reached(query, (size_t)group * CMIR_LANES, c, j, dots, threshold);
                  lanes != 0; lanes &= lanes - 1)
                 out[n++] = j * CMIR_LANES + (uint32_t)__builtin_ctz(lanes);
     }

@@ -76,7 +76,9 @@ take(const job *jb, uint32_t g, uint32_t j0, uint32_t valid, const __m512i dots[
         row = _mm512_add_epi32(row, one);                                                          \
     }
     TAKE(0)
-    TAKE(1) TAKE(2) TAKE(3) TAKE(4) TAKE(5) TAKE(6) TAKE(7)
+    TAKE(1)
+    TAKE(2)
+    TAKE(3) TAKE(4) TAKE(5) TAKE(6) TAKE(7)
 #undef TAKE
         cmir_most_merge(&most, j0 == 0, jb->best + first, with_row ? jb->row + first : NULL,
                         with_row);
@@ -110,7 +112,9 @@ block(const job *jb, uint32_t g0, uint32_t j0, uint32_t groups, bool with_row)
         start[r] = -128 * jb->candidate->code_sum[j0 + r];
 #define START(r) x0[r] = x1[r] = x2[r] = _mm512_set1_epi32(start[r]);
     START(0)
-    START(1) START(2) START(3) START(4) START(5) START(6) START(7)
+    START(1)
+    START(2)
+    START(3) START(4) START(5) START(6) START(7)
 #undef START
         for (uint32_t d = 0; d < dim; d += 4)
     {
@@ -175,10 +179,15 @@ maxsim_avx512vnni(const cmir_packed *query, const cmir_codes *candidate, float *
     }
 }
 
+/* What select reads of the query: 16 lanes of one group. */
+typedef struct lane_terms {
+    __m512 scale, norm, residual, threshold;
+} lane_terms;
+
 /* The pairs of one tile, behind the n that are there. */
 CMIR_AVX512_INLINE uint32_t
-select_tile(const cmir_codes *c, const int32_t *dots, uint32_t j0, __m512 lane_scale,
-            __m512 threshold, uint32_t *out, uint32_t n)
+select_tile(const cmir_codes *c, const int32_t *dots, uint32_t j0, const lane_terms *lanes,
+            uint32_t *out, uint32_t n)
 {
     const uint32_t left = c->n - j0, rows = left < CMIR_TILE ? left : CMIR_TILE;
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -187,8 +196,11 @@ select_tile(const cmir_codes *c, const int32_t *dots, uint32_t j0, __m512 lane_s
         const uint32_t j = j0 + r;
         const __m512 f =
             cmir_score(_mm512_load_si512(dots + (size_t)r * CMIR_LANES),
-                       _mm512_set1_ps(c->scale[j]), lane_scale, _mm512_set1_ps(c->base[j]));
-        const __mmask16 m = _mm512_cmp_ps_mask(f, threshold, _CMP_GE_OQ);
+                       _mm512_set1_ps(c->scale[j]), lanes->scale, _mm512_set1_ps(c->base[j]));
+        const __m512 most =
+            _mm512_fmadd_ps(lanes->norm, _mm512_set1_ps(c->residual[j]),
+                            _mm512_fmadd_ps(lanes->residual, _mm512_set1_ps(c->reach[j]), f));
+        const __mmask16 m = _mm512_cmp_ps_mask(most, lanes->threshold, _CMP_GE_OQ);
 
         if (m != 0) { /* 16 are written: j rows have left at most 16 * j, there is room */
             const __m512i pair = _mm512_add_epi32(_mm512_set1_epi32((int)(j * CMIR_LANES)), lane);
@@ -202,18 +214,20 @@ select_tile(const cmir_codes *c, const int32_t *dots, uint32_t j0, __m512 lane_s
 
 CMIR_AVX512_FN static uint32_t
 select_avx512vnni(const cmir_packed *query, const cmir_codes *c, const cmir_kept *kept,
-                  uint32_t group, const float *threshold, uint32_t *out)
+                  uint32_t group, const float *least, const float *threshold, uint32_t *out)
 {
     const size_t lanes = (size_t)query->n_groups * CMIR_LANES, first = (size_t)group * CMIR_LANES;
-    const __m512 lane_scale = _mm512_load_ps(query->scale + first);
-    const __m512 least = _mm512_loadu_ps(threshold);
+    const lane_terms terms = {_mm512_load_ps(query->scale + first),
+                              _mm512_load_ps(query->norm + first),
+                              _mm512_load_ps(query->residual + first), _mm512_load_ps(threshold)};
+    const __m512 tile_least = _mm512_load_ps(least);
     const float *tile_best = kept->tile_best + first;
     const int32_t *dots = kept->dots + first * CMIR_TILE;
     uint32_t n = 0;
 
     for (uint32_t j = 0; j < c->n; j += CMIR_TILE) {
-        if (_mm512_cmp_ps_mask(_mm512_load_ps(tile_best), least, _CMP_GE_OQ) != 0)
-            n = select_tile(c, dots, j, lane_scale, least, out, n);
+        if (_mm512_cmp_ps_mask(_mm512_load_ps(tile_best), tile_least, _CMP_GE_OQ) != 0)
+            n = select_tile(c, dots, j, &terms, out, n);
         tile_best += lanes;
         dots += lanes * CMIR_TILE;
     }

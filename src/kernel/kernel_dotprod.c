@@ -143,23 +143,21 @@ maxsim_dotprod(const cmir_packed *query, const cmir_codes *c, float *best, uint3
         maxsim(query, c, best, row, kept);
 }
 
-/* Whether a row of the tile may reach its threshold: its best does, or is not a number. */
 DOTPROD_INLINE bool
-tile_may_reach(const float *tile_best, const float *threshold)
+tile_reaches(const float *tile_best, const float *least)
 {
-    uint32x4_t below = vdupq_n_u32(UINT32_MAX);
+    uint32x4_t there = vdupq_n_u32(0);
 
     for (uint32_t lane = 0; lane < CMIR_LANES; lane += 4)
-        below =
-            vandq_u32(below, vcltq_f32(vld1q_f32(tile_best + lane), vld1q_f32(threshold + lane)));
-    return vminvq_u32(below) == 0;
+        there = vorrq_u32(there, vcgeq_f32(vld1q_f32(tile_best + lane), vld1q_f32(least + lane)));
+    return vmaxvq_u32(there) != 0;
 }
 
 DOTPROD static uint32_t
 select_dotprod(const cmir_packed *query, const cmir_codes *c, const cmir_kept *kept, uint32_t group,
-               const float *threshold, uint32_t *out)
+               const float *least, const float *threshold, uint32_t *out)
 {
-    const float *lane_scale = query->scale + (size_t)group * CMIR_LANES;
+    const size_t lane0 = (size_t)group * CMIR_LANES;
     uint32_t n = 0;
 
     for (uint32_t first = 0; first < c->n; first += CMIR_TILE) {
@@ -167,15 +165,20 @@ select_dotprod(const cmir_packed *query, const cmir_codes *c, const cmir_kept *k
         const uint32_t end = c->n - first < CMIR_TILE ? c->n : first + CMIR_TILE;
         const int32_t *dots = kept->dots + at * CMIR_TILE * CMIR_LANES;
 
-        if (!tile_may_reach(kept->tile_best + at * CMIR_LANES, threshold))
+        if (!tile_reaches(kept->tile_best + at * CMIR_LANES, least))
             continue;
         for (uint32_t j = first; j < end; j++)
             for (uint32_t lane = 0; lane < CMIR_LANES; lane += 4, dots += 4) {
+                const float32x4_t lane_norm = vld1q_f32(query->norm + lane0 + lane);
+                const float32x4_t lane_residual = vld1q_f32(query->residual + lane0 + lane);
                 const float32x4_t f =
-                    score(dots, c->scale[j], vld1q_f32(lane_scale + lane), c->base[j]);
+                    score(dots, c->scale[j], vld1q_f32(query->scale + lane0 + lane), c->base[j]);
+                const float32x4_t most =
+                    vfmaq_f32(vfmaq_f32(f, lane_residual, vdupq_n_f32(c->reach[j])), lane_norm,
+                              vdupq_n_f32(c->residual[j]));
                 uint32_t there[4];
 
-                vst1q_u32(there, vcgeq_f32(f, vld1q_f32(threshold + lane)));
+                vst1q_u32(there, vcgeq_f32(most, vld1q_f32(threshold + lane)));
                 for (uint32_t i = 0; i < 4; i++)
                     if (there[i] != 0)
                         out[n++] = j * CMIR_LANES + lane + i;
