@@ -17,7 +17,8 @@ bool cmir_mul_u64(uint64_t a, uint64_t b, uint64_t *out);
 void *cmir_alloc(size_t n, size_t size);
 void *cmir_alloc_zeroed(size_t n, size_t size);
 
-/* The same, 64-byte aligned, its length rounded up to 64 bytes and the rest zeroed; free(). */
+/* The same, 64-byte aligned, its length rounded up to 64 bytes and the rest zeroed; free().  Large
+ * ones lie in huge pages where the system has them. */
 void *cmir_alloc_aligned(size_t n, size_t size);
 
 /* Grows *array (items of `size` bytes, *cap of them) to hold at least `need`; amortised.  False

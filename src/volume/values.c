@@ -165,16 +165,30 @@ value_of(uint32_t key)
     return value;
 }
 
-/* The rank-th smallest (from 0) of n values: its key, at most 11 bits at a time from the top, by counting
- * the values whose key agrees so far. */
-static double
-order_statistic(const float *values, size_t n, size_t rank)
+/* The least key above `key`, or `key` where there is none. */
+static uint32_t
+next_key(const float *values, size_t n, uint32_t key)
+{
+    uint32_t next = UINT32_MAX; /* a NaN's: no value has it */
+
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t candidate = key_of(values[i]);
+        if (candidate > key && candidate < next)
+            next = candidate;
+    }
+    return next == UINT32_MAX ? key : next;
+}
+
+/* The rank-th smallest (from 0) of n values and the one after it: its key, at most 11 bits at a time
+ * from the top, by counting the values whose key agrees so far. */
+static void
+order_statistics(const float *values, size_t n, size_t rank, double out[2])
 {
     static const struct {
         unsigned low;
         uint32_t mask;
     } digits[] = {{21, 0x7FF}, {10, 0x7FF}, {0, 0x3FF}};
-    uint32_t counts[2048], key = 0, decided = 0;
+    uint32_t counts[2048], key = 0, decided = 0, n_equal = 0;
 
     for (size_t d = 0; d < 3; d++) {
         const unsigned low = digits[d].low;
@@ -189,8 +203,10 @@ order_statistic(const float *values, size_t n, size_t rank)
             rank -= counts[bucket++];
         key |= bucket << low;
         decided |= digits[d].mask << low;
+        n_equal = counts[bucket];
     }
-    return (double)value_of(key);
+    out[0] = (double)value_of(key);
+    out[1] = rank + 1 < n_equal ? out[0] : (double)value_of(next_key(values, n, key));
 }
 
 /* Interpolated linearly between the two nearest ranks. */
@@ -198,12 +214,10 @@ static double
 percentile(const float *values, size_t n, double percent)
 {
     const double place = (double)(n - 1) * percent / 100, whole = floor(place);
-    const size_t rank = (size_t)whole;
-    const double low = order_statistic(values, n, rank);
+    double at[2];
 
-    if (place == whole)
-        return low;
-    return low + (place - whole) * (order_statistic(values, n, rank + 1) - low);
+    order_statistics(values, n, (size_t)whole, at);
+    return at[0] + (place - whole) * (at[1] - at[0]);
 }
 
 cmir_status
