@@ -38,7 +38,7 @@
 #define LEAST_BLOCK_PERMILLE 1 /* added to a block: one with less in it, of air, fades to 0 */
 #define N_BLOCKS 4
 #define DIM (N_KINDS * (2 * 2 + 4 * 4 + 4 * 4 + 6 * 6))
-#define BATCH 8
+#define BATCH 2 /* larger ones fall out of the cache and leave workers idle at the end */
 
 /* The blocks of an embedding, in order: ranges of HU or directions over grid x grid cells. */
 static const struct {

@@ -206,7 +206,7 @@ static cmir_status
 work(struct job *job, cmir_error *err)
 {
     const size_t n_pixels = (size_t)job->stack.rows * job->stack.cols;
-    const struct bench bench = {cmir_alloc(job->batch * n_pixels, sizeof(float)),
+    const struct bench bench = {cmir_alloc_aligned(job->batch * n_pixels, sizeof(float)),
                                 cmir_alloc(job->batch, sizeof(cmir_picture)),
                                 cmir_alloc(cmir_air_scratch(&job->blocks), sizeof(float))};
     cmir_status st = CMIR_OK;
