@@ -33,6 +33,7 @@ ENTRY = {
     r"sqlite3\.h": ["src/store/db.c"],
     r"png\.h": ["src/report/png.c"],
     r"jansson\.h": ["src/encode/card.c", "cli/cli.h"],
+    r"isa-l/.*": ["src/io/gzip.c"],
     r"zlib\.h": ["src/io/gzip.c", "src/io/dicom_stream.c", "src/store/segment.c"],
     r"sodium.*": ["src/base/sha256.c"],
     r"cpuid\.h|sys/(auxv|syscall)\.h": ["src/base/cpu.c"],

@@ -27,8 +27,9 @@ as_root() {
 }
 
 # Debian packages.
-packages="gcc g++ make cmake ninja-build pkg-config zlib1g-dev libpng-dev libsqlite3-dev
-    libopenjp2-7-dev libjansson-dev libsodium-dev libdcmtk-dev python3-venv ca-certificates"
+packages="gcc g++ make cmake ninja-build pkg-config zlib1g-dev libisal-dev libpng-dev
+    libsqlite3-dev libopenjp2-7-dev libjansson-dev libsodium-dev libdcmtk-dev python3-venv
+    ca-certificates"
 for set in "$@"; do
     case $set in
     tests) packages="$packages libcmocka-dev dcmtk" ;;

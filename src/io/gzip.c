@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gzip.c: streams of bytes from and to files that may be gzipped.  For the NIfTI reader and writer.
  *
- * Content is inflated straight into the caller's memory, as much as was asked for and no more: a
- * small file that inflates to terabytes costs what its header's reader asks for.  Files made of
- * several gzip members (pigz, bgzip) read as one; bytes after the last member are ignored. */
+ * Content is inflated straight into the caller's memory, as much as was asked for and at most 64 KiB
+ * more: a small file that inflates to terabytes costs what its header's reader asks for.  Files made
+ * of several gzip members (pigz, bgzip) read as one; bytes after the last member are ignored.
+ *
+ * Read by ISA-L, which inflates scans in a third of zlib's time; written by zlib. */
 #include "io/gzip.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <isa-l/igzip_lib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +22,19 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-#define BUFFER_NBYTES 65536u
+#define BUFFER_NBYTES 131072u
+#define MAX_HEADER_NBYTES (BUFFER_NBYTES / 2) /* of one gzip member, its name included */
+#define RESERVED_FLAGS 0xE0u /* of a gzip header: what they would mean is unknown */
 #define FINISH_NBYTES (1u << 20)
 #define GZIP_WINDOW (15 + 16) /* zlib's way to say: largest window, gzip header and trailer */
 
 struct cmir_gzip_reader {
     char *path;
     int fd;
-    bool compressed, at_end;
+    bool compressed, in_member, at_end;
     uint64_t file_nbytes;
     uint64_t n_read; /* content so far */
-    z_stream z; /* next_in, avail_in: what of `buffer` is not used yet */
+    struct inflate_state z; /* next_in, avail_in: what of `buffer` is not used yet */
     uint8_t buffer[BUFFER_NBYTES];
 };
 
@@ -48,7 +53,7 @@ fill(cmir_gzip_reader *r)
             return false;
         if (n == 0)
             break;
-        r->z.avail_in += (uInt)n;
+        r->z.avail_in += (uint32_t)n;
     }
     return true;
 }
@@ -72,13 +77,10 @@ start(cmir_gzip_reader *r, cmir_error *err)
     if (fstat(r->fd, &st) != 0 || !S_ISREG(st.st_mode))
         return FAIL(err, CMIR_EIO, "%s: not a regular file", r->path);
     r->file_nbytes = (uint64_t)st.st_size;
+    isal_inflate_init(&r->z);
     if (!fill(r))
         return FAIL(err, CMIR_EIO, "%s: %s", r->path, strerror(errno));
-    if (at_member(r)) {
-        if (inflateInit2(&r->z, GZIP_WINDOW) != Z_OK)
-            return FAIL(err, CMIR_ENOMEM, "%s: no memory to inflate", r->path);
-        r->compressed = true;
-    }
+    r->compressed = at_member(r);
     return CMIR_OK;
 }
 
@@ -106,8 +108,6 @@ cmir_gzip_close(cmir_gzip_reader *r)
 {
     if (r == NULL)
         return;
-    if (r->compressed)
-        inflateEnd(&r->z);
     if (r->fd >= 0)
         close(r->fd);
     free(r->path);
@@ -126,28 +126,79 @@ cmir_gzip_file_nbytes(const cmir_gzip_reader *r)
     return r->file_nbytes;
 }
 
+static cmir_status
+damaged(const cmir_gzip_reader *r, int why, cmir_error *err)
+{
+    const char *text = "unknown error";
+
+    switch (why) {
+    case ISAL_INVALID_BLOCK: text = "invalid block"; break;
+    case ISAL_INVALID_SYMBOL: text = "invalid code"; break;
+    case ISAL_INVALID_LOOKBACK: text = "invalid distance too far back"; break;
+    case ISAL_INVALID_WRAPPER: text = "invalid header"; break;
+    case ISAL_UNSUPPORTED_METHOD: text = "unknown compression method"; break;
+    case ISAL_INCORRECT_CHECKSUM: text = "incorrect checksum"; break;
+    default: break;
+    }
+    return FAIL(err, CMIR_ECORRUPT, "%s: damaged gzip stream: %s", r->path, text);
+}
+
+static cmir_status
+stream_cut_short(const cmir_gzip_reader *r, cmir_error *err)
+{
+    return FAIL(err, CMIR_ECORRUPT, "%s: the gzip stream is cut short", r->path);
+}
+
+/* Reads a member's header, all at once: ISA-L forgets the flags of one that comes in pieces. */
+static cmir_status
+start_member(cmir_gzip_reader *r, cmir_error *err)
+{
+    struct isal_gzip_header header;
+
+    if (r->z.avail_in < MAX_HEADER_NBYTES && !fill(r))
+        return FAIL(err, CMIR_EIO, "%s: %s", r->path, strerror(errno));
+    const bool all = r->z.avail_in < MAX_HEADER_NBYTES; /* of the file is here */
+    if (r->z.avail_in > 3 && (r->z.next_in[3] & RESERVED_FLAGS) != 0)
+        return damaged(r, ISAL_INVALID_WRAPPER, err);
+    isal_inflate_reset(&r->z);
+    r->z.crc_flag = ISAL_GZIP;
+    isal_gzip_header_init(&header);
+    const int rc = isal_read_gzip_header(&r->z, &header);
+    if (rc < 0)
+        return damaged(r, rc, err);
+    if (rc != ISAL_DECOMP_OK)
+        return all ? stream_cut_short(r, err)
+                   : FAIL(err, CMIR_ELIMIT, "%s: a gzip header of more than %u bytes", r->path,
+                          MAX_HEADER_NBYTES);
+    r->in_member = true;
+    return CMIR_OK;
+}
+
 /* One step of inflation into what z.next_out, avail_out say. */
 static cmir_status
 inflate_some(cmir_gzip_reader *r, cmir_error *err)
 {
+    cmir_status st;
+
+    if (!r->in_member && (st = start_member(r, err)) != CMIR_OK)
+        return st;
     if (r->z.avail_in == 0 && !fill(r))
         return FAIL(err, CMIR_EIO, "%s: %s", r->path, strerror(errno));
-    if (r->z.avail_in == 0)
-        return FAIL(err, CMIR_ECORRUPT, "%s: the gzip stream is cut short", r->path);
-    switch (inflate(&r->z, Z_NO_FLUSH)) {
-    case Z_OK: return CMIR_OK;
-    case Z_STREAM_END:
+    const uint32_t n_in = r->z.avail_in, room = r->z.avail_out;
+    const int rc = isal_inflate(&r->z);
+    if (rc != ISAL_DECOMP_OK)
+        return damaged(r, rc, err);
+    if (r->z.block_state == ISAL_BLOCK_FINISH) { /* and its checksum is right */
+        r->in_member = false;
         if (r->z.avail_in < 2 && !fill(r))
             return FAIL(err, CMIR_EIO, "%s: %s", r->path, strerror(errno));
         r->at_end = !at_member(r);
-        if (!r->at_end)
-            inflateReset(&r->z);
         return CMIR_OK;
-    case Z_MEM_ERROR: return FAIL(err, CMIR_ENOMEM, "%s: no memory to inflate", r->path);
-    default:
-        return FAIL(err, CMIR_ECORRUPT, "%s: damaged gzip stream: %s", r->path,
-                    r->z.msg == NULL ? "unknown error" : r->z.msg);
     }
+    /* Without input it may still give what it had inflated before. */
+    if (r->z.avail_out == room && r->z.avail_in == n_in)
+        return n_in == 0 ? stream_cut_short(r, err) : damaged(r, 0, err);
+    return CMIR_OK;
 }
 
 /* Up to `nbytes` of content; *got is less only at its end. */
@@ -160,7 +211,7 @@ read_some(cmir_gzip_reader *r, uint8_t *out, size_t nbytes, size_t *got, cmir_er
     while (*got < nbytes && !r->at_end && st == CMIR_OK) {
         const size_t want = nbytes - *got;
         if (r->compressed) {
-            const uInt room = want > 1u << 30 ? 1u << 30 : (uInt)want;
+            const uint32_t room = want > 1u << 30 ? 1u << 30 : (uint32_t)want;
             r->z.next_out = out + *got;
             r->z.avail_out = room;
             st = inflate_some(r, err);
@@ -169,7 +220,7 @@ read_some(cmir_gzip_reader *r, uint8_t *out, size_t nbytes, size_t *got, cmir_er
             const size_t n = want < r->z.avail_in ? want : r->z.avail_in;
             memcpy(out + *got, r->z.next_in, n);
             r->z.next_in += n;
-            r->z.avail_in -= (uInt)n;
+            r->z.avail_in -= (uint32_t)n;
             *got += n;
         } else {
             const ssize_t n = read(r->fd, out + *got, want);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* gzip.h: streams of bytes from and to files that may be gzipped; the only user of zlib here. */
+/* gzip.h: streams of bytes from and to files that may be gzipped; for NIfTI. */
 #ifndef CMIR_IO_GZIP_H
 #define CMIR_IO_GZIP_H
 
