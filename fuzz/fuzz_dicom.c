@@ -47,6 +47,21 @@ check_refusal(const cmir_error *err)
         abort();
 }
 
+/* What is read straight from the file is what DCMTK reads. */
+static void
+check_native(const cmir_dicom_file *file, uint32_t frame, const uint8_t *expected, size_t nbytes)
+{
+    uint8_t *buffer = malloc(nbytes);
+    bool done = false;
+
+    if (buffer == NULL)
+        abort();
+    if (cmir_dicom_native_frame(file, frame, buffer, nbytes, &done, NULL) != CMIR_OK ||
+        (done && memcmp(buffer, expected, nbytes) != 0))
+        abort();
+    free(buffer);
+}
+
 static void
 decode_frames(void)
 {
@@ -67,8 +82,10 @@ decode_frames(void)
     if (file.syntax != CMIR_DICOM_UNSUPPORTED &&
         cmir_dicom_pixels_open(&file, &pixels, &err) == CMIR_OK) {
         for (uint32_t i = 0; i < file.n_frames && i < 3; i++)
-            if (cmir_dicom_pixels_frame(pixels, i, buffer, nbytes, NULL) == CMIR_OK)
+            if (cmir_dicom_pixels_frame(pixels, i, buffer, nbytes, NULL) == CMIR_OK) {
+                check_native(&file, i, buffer, nbytes);
                 cmir_dicom_unpack(&file, buffer, n);
+            }
     }
     cmir_dicom_pixels_close(pixels);
     free(buffer);

@@ -28,7 +28,7 @@ SHELLS = ["cli", "server", "examples"]
 ENTRY = {
     r"onnxruntime_c_api\.h": ["src/encode/onnx.c"],
     r"dlfcn\.h": ["src/encode/onnx.c"],
-    r"dcmtk/.*": ["src/io/dicom_dcmtk.cc"],
+    r"dcmtk/.*": ["src/io/dicom_dcmtk.cc", "src/io/dicom_source.h"],
     r"openjpeg\.h": ["src/io/jpeg2000.c"],
     r"sqlite3\.h": ["src/store/db.c"],
     r"png\.h": ["src/report/png.c"],

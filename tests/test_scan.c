@@ -4,6 +4,7 @@
  * oracle/test_nifti.py. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,19 +77,28 @@ put_text(uint8_t *out, size_t at, unsigned group, unsigned element, const char *
     return put(out, at, group, element, vr, value, strlen(value));
 }
 
-/* A CT slice of 4 x 4 pixels, numbered `k`, of a series. */
-static void
-write_slice(const char *name, const char *series, int k)
+/* Byte `i` of the pixels of slice `k`. */
+static uint8_t
+pixel_byte(size_t i, int k)
 {
-    uint8_t file[2048] = {0};
-    char uid[64], position[64], pixels[32];
+    return (uint8_t)(i * 7 + i / 251 + (size_t)k);
+}
+
+/* A CT slice of side x side pixels, at most 64, numbered `k`, of a series; `comment` may be NULL. */
+static void
+write_sized(const char *name, const char *series, int k, int side, const char *comment)
+{
+    static uint8_t file[16384], pixels[2 * 64 * 64];
+    const char sides[2] = {(char)side, 0};
+    const size_t n = 2 * (size_t)side * (size_t)side;
+    char uid[64], position[64];
     size_t at = 132;
 
     memcpy(file + 128, "DICM", 4);
     (void)snprintf(uid, sizeof uid, "%s.%d", series, k + 1);
     (void)snprintf(position, sizeof position, "0\\0\\%d", 3 * k);
-    for (size_t i = 0; i < sizeof pixels; i++)
-        pixels[i] = (char)(i * 7 + (size_t)k);
+    for (size_t i = 0; i < n; i++)
+        pixels[i] = pixel_byte(i, k);
     at = put_text(file, at, 0x0002, 0x0010, "UI", "1.2.840.10008.1.2.1");
     at = put_text(file, at, 0x0008, 0x0016, "UI", "1.2.840.10008.5.1.4.1.1.2");
     at = put_text(file, at, 0x0008, 0x0018, "UI", uid);
@@ -96,10 +106,12 @@ write_slice(const char *name, const char *series, int k)
     at = put_text(file, at, 0x0020, 0x000E, "UI", series);
     at = put_text(file, at, 0x0020, 0x0032, "DS", position);
     at = put_text(file, at, 0x0020, 0x0037, "DS", "1\\0\\0\\0\\1\\0");
+    if (comment != NULL)
+        at = put_text(file, at, 0x0020, 0x4000, "LT", comment);
     at = put(file, at, 0x0028, 0x0002, "US", "\1\0", 2);
     at = put_text(file, at, 0x0028, 0x0004, "CS", "MONOCHROME2");
-    at = put(file, at, 0x0028, 0x0010, "US", "\4\0", 2);
-    at = put(file, at, 0x0028, 0x0011, "US", "\4\0", 2);
+    at = put(file, at, 0x0028, 0x0010, "US", sides, 2);
+    at = put(file, at, 0x0028, 0x0011, "US", sides, 2);
     at = put_text(file, at, 0x0028, 0x0030, "DS", "1\\1");
     at = put(file, at, 0x0028, 0x0100, "US", "\20\0", 2);
     at = put(file, at, 0x0028, 0x0101, "US", "\20\0", 2);
@@ -107,8 +119,14 @@ write_slice(const char *name, const char *series, int k)
     at = put(file, at, 0x0028, 0x0103, "US", "\0\0", 2);
     at = put_text(file, at, 0x0028, 0x1052, "DS", "-1024");
     at = put_text(file, at, 0x0028, 0x1053, "DS", "1");
-    at = put(file, at, 0x7FE0, 0x0010, "OW", pixels, sizeof pixels);
+    at = put(file, at, 0x7FE0, 0x0010, "OW", (const char *)pixels, n);
     write_bytes(name, file, at);
+}
+
+static void
+write_slice(const char *name, const char *series, int k)
+{
+    write_sized(name, series, k, 4, NULL);
 }
 
 static void
@@ -331,6 +349,59 @@ test_read_needs_one_volume(void **state)
     assert_non_null(strstr(err.msg, "nothing holds no volume"));
 }
 
+/* Are the values of slice `k` those of the file of slice `number`? */
+static bool
+holds_slice(const cmir_volume *volume, uint32_t k, int number)
+{
+    static float out[64 * 64];
+
+    assert_int_equal(cmir_volume_slice(volume, CMIR_AXIAL, k, out, NULL), CMIR_OK);
+    for (size_t i = 0; i < 64 * 64; i++)
+        if (out[i] !=
+            (float)(pixel_byte(2 * i, number) + 256 * pixel_byte(2 * i + 1, number)) - 1024)
+            return false;
+    return true;
+}
+
+/* Pixels are read from where the scan found them, unless the file has changed since. */
+static void
+test_changed_since_scanned(void **state)
+{
+    cmir_volume *volume = NULL;
+    cmir_error err = {0};
+    char name[64];
+
+    (void)state;
+    (void)mkdir(under("large"), 0700);
+    for (int k = 0; k < 6; k++) {
+        (void)snprintf(name, sizeof name, "large/%d", k);
+        write_sized(name, "1.20", k, 64, NULL);
+    }
+    cmir_scan *s = scan("large", 0);
+    assert_int_equal(cmir_volume_open(s, 0, &volume, NULL), CMIR_OK);
+    assert_int_equal(cmir_volume_load(volume, NULL, NULL, NULL), CMIR_OK);
+    for (uint32_t k = 0; k < 6; k++)
+        assert_true(holds_slice(volume, k, (int)k));
+    cmir_volume_close(volume);
+
+    write_sized("large/3", "1.20", 7, 64, "other pixels, elsewhere in the file");
+    assert_int_equal(cmir_volume_open(s, 0, &volume, NULL), CMIR_OK);
+    assert_int_equal(cmir_volume_load(volume, NULL, NULL, NULL), CMIR_OK);
+    assert_true(holds_slice(volume, 2, 2) && holds_slice(volume, 3, 7));
+    cmir_volume_close(volume);
+
+    assert_int_equal(truncate(under("large/3"), 4000), 0);
+    assert_int_equal(cmir_volume_open(s, 0, &volume, NULL), CMIR_OK);
+    assert_int_equal(cmir_volume_load(volume, NULL, NULL, &err), CMIR_ECORRUPT);
+    assert_non_null(strstr(err.msg, "large/3"));
+    cmir_volume_close(volume);
+    assert_int_equal(unlink(under("large/3")), 0);
+    assert_int_equal(cmir_volume_open(s, 0, &volume, NULL), CMIR_OK);
+    assert_int_not_equal(cmir_volume_load(volume, NULL, NULL, &err), CMIR_OK);
+    cmir_volume_close(volume);
+    cmir_scan_close(s);
+}
+
 /* Many keys, equal ones among them, all found again. */
 static void
 test_index(void **state)
@@ -367,6 +438,7 @@ main(void)
         cmocka_unit_test(test_deep_folders_end),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_read_needs_one_volume),
+        cmocka_unit_test(test_changed_since_scanned),
         cmocka_unit_test(test_index),
     };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dicom.h: what the parts of the DICOM reader tell each other.
  *
- * dicom_dcmtk.cc is the only file that knows DCMTK: it turns a file into a cmir_dicom_file and
- * decodes frames.  dicom_series.c orders the frames of a series in space; dicom.c makes a volume
- * of them and loads its voxels; scan.c finds the files. */
+ * dicom_dcmtk.cc (with dicom_source.h) is the only file that knows DCMTK: it turns a file into a
+ * cmir_dicom_file and decodes frames.  dicom_series.c orders the frames of a series in space;
+ * dicom.c makes a volume of them and loads its voxels; scan.c finds the files. */
 #ifndef CMIR_IO_DICOM_H
 #define CMIR_IO_DICOM_H
 
@@ -49,6 +49,13 @@ typedef enum cmir_dicom_syntax {
     CMIR_DICOM_UNSUPPORTED
 } cmir_dicom_syntax;
 
+/* Where the pixels of an uncompressed file lie, and what tells that it is still the same file. */
+typedef struct cmir_dicom_native {
+    uint64_t offset; /* of frame 0; 0: unknown, or other bytes than a volume's */
+    uint64_t device, inode, nbytes;
+    int64_t seconds, nanoseconds; /* of its last change */
+} cmir_dicom_native;
+
 /* One image file. */
 typedef struct cmir_dicom_file {
     char *path, *sop_uid; /* owned; sop_uid "" unknown */
@@ -57,6 +64,7 @@ typedef struct cmir_dicom_file {
     uint32_t rows, cols, n_frames;
     uint32_t bits_allocated, bits_stored, high_bit; /* allocated: 8, 16 or 32 */
     bool is_signed, is_monochrome1, is_scout;
+    cmir_dicom_native native;
     cmir_dicom_frame *frames; /* owned, [n_frames] */
 } cmir_dicom_file;
 
@@ -104,6 +112,20 @@ cmir_status cmir_dicom_find_frames(const cmir_dicom_file *file, const uint32_t *
 cmir_status cmir_dicom_file_read(const char *path, cmir_dicom_file *file, cmir_dicom_text *text,
                                  cmir_dicom_kind *kind, cmir_error *err);
 
+/* One file of several; the caller sets `path` and `named`, which stay his. */
+typedef struct cmir_dicom_look {
+    char *path;
+    bool named; /* by the user */
+    cmir_dicom_file file;
+    cmir_dicom_text text;
+    cmir_dicom_kind kind;
+    cmir_status status;
+    cmir_error reason;
+} cmir_dicom_look;
+
+/* dicom_batch.c: cmir_dicom_file_read() of `n` files, several at a time. */
+void cmir_dicom_read_batch(cmir_dicom_look *looks, size_t n);
+
 /* An image file open for decoding; one thread at a time. */
 typedef struct cmir_dicom_pixels cmir_dicom_pixels;
 cmir_status cmir_dicom_pixels_open(const cmir_dicom_file *file, cmir_dicom_pixels **out,
@@ -114,6 +136,13 @@ void cmir_dicom_pixels_close(cmir_dicom_pixels *pixels); /* NULL is fine */
  * endian, bits as stored: cmir_dicom_unpack() makes numbers of them. */
 cmir_status cmir_dicom_pixels_frame(cmir_dicom_pixels *pixels, uint32_t frame, void *buffer,
                                     size_t nbytes, cmir_error *err);
+
+/* dicom_native.c: the same for a file whose pixels can be read as they lie there; *done is false
+ * where they cannot, or where the file has changed since it was parsed. */
+cmir_status cmir_dicom_native_frame(const cmir_dicom_file *file, uint32_t frame, void *buffer,
+                                    size_t nbytes, bool *done, cmir_error *err);
+struct stat;
+void cmir_dicom_native_stamp(cmir_dicom_native *native, const struct stat *info);
 
 /* Cuts the stored bits (high_bit and below) out of every word and extends their sign. */
 void cmir_dicom_unpack(const cmir_dicom_file *file, void *buffer, size_t n);

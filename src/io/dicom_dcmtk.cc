@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dicom_dcmtk.cc: DCMTK behind a C interface (dicom.h); called by scan.c and dicom.c.
  *
- * The one idea: DCMTK never reads a file by itself.  It gets its bytes from a Source, which ends
- * parsing that takes too many reads or too deep a nesting, and decoders get one checked frame at a
- * time in a data set that we wrote.  No exception leaves this file. */
+ * The one idea: DCMTK never reads a file by itself.  It gets its bytes from a Source
+ * (dicom_source.h), which ends parsing that takes too many reads or too deep a nesting, and
+ * decoders get one checked frame at a time in a data set that we wrote.  No exception leaves this
+ * file. */
 #include "dcmtk/config/osconfig.h"
 
 #include "dcmtk/dcmdata/dccodec.h"
@@ -14,7 +15,6 @@
 #include "dcmtk/dcmdata/dcelem.h"
 #include "dcmtk/dcmdata/dcerror.h"
 #include "dcmtk/dcmdata/dcfcache.h"
-#include "dcmtk/dcmdata/dcistrmf.h"
 #include "dcmtk/dcmdata/dcmetinf.h"
 #include "dcmtk/dcmdata/dcpixel.h"
 #include "dcmtk/dcmdata/dcpixseq.h"
@@ -42,6 +42,7 @@ extern "C" {
 #include "base/memory.h"
 }
 #include "io/dicom.h"
+#include "io/dicom_source.h"
 
 #include <cmir/volume.h>
 
@@ -49,54 +50,6 @@ namespace {
 
 const Uint32 kMaxReadLength = 4096;      /* longer values stay in the file until asked for */
 const Uint32 kMaxTextLength = 16384;     /* longer ones are never asked for */
-const unsigned kMaxReads = 1u << 20;     /* of DCMTK, while it parses one file */
-const size_t kMaxStack = (size_t)192 << 10; /* bytes of stack for nested sequences */
-
-/* Bytes of a file for DCMTK, until it asks too often or from too deep a recursion. */
-class Source : public DcmFileProducer {
-public:
-    explicit Source(const OFFilename &path)
-        : DcmFileProducer(path), stack_((const char *)__builtin_frame_address(0))
-    {
-    }
-    bool spent() const { return spent_; }
-    OFBool good() const override { return !spent_ && DcmFileProducer::good(); }
-    OFCondition status() const override
-    {
-        return spent_ ? EC_InvalidStream : DcmFileProducer::status();
-    }
-    OFBool eos() override { return spent_ || DcmFileProducer::eos(); }
-    offile_off_t avail() override { return spent_ ? 0 : DcmFileProducer::avail(); }
-    offile_off_t read(void *buf, offile_off_t n) override
-    {
-        const char *here = (const char *)__builtin_frame_address(0);
-        const size_t depth = (size_t)(here > stack_ ? here - stack_ : stack_ - here);
-        spent_ = spent_ || ++n_reads_ > kMaxReads || depth > kMaxStack;
-        return spent_ ? 0 : DcmFileProducer::read(buf, n);
-    }
-
-private:
-    const char *stack_;
-    unsigned n_reads_ = 0;
-    bool spent_ = false;
-};
-
-class Stream : public DcmInputStream {
-public:
-    explicit Stream(const OFFilename &path)
-        : DcmInputStream(&source_), source_(path), path_(path) /* only the pointer is stored */
-    {
-    }
-    bool spent() const { return source_.spent(); }
-    DcmInputStreamFactory *newFactory() const override
-    {
-        return new DcmInputFileStreamFactory(path_, tell());
-    }
-
-private:
-    Source source_;
-    OFFilename path_;
-};
 
 /* Attributes that we read, so that implicit VR can be understood without a dictionary file. */
 const struct {
@@ -145,6 +98,7 @@ struct Parsed {
     DcmDataset dataset;
     E_TransferSyntax syntax = EXS_Unknown;
     std::string syntax_uid;
+    struct stat info = {};
     ~Parsed()
     {
         if (inflated >= 0)
@@ -152,45 +106,52 @@ struct Parsed {
     }
 };
 
-/* One value of an element as text; false if absent, empty, or of a kind that has no text. */
-bool
-get(DcmItem &item, const DcmTagKey &key, std::string &out, unsigned long index = 0)
+/* An element that may have values as text, or NULL. */
+DcmElement *
+find_leaf(DcmItem &item, const DcmTagKey &key)
 {
     DcmElement *element = nullptr;
-    OFString value;
 
     if (item.findAndGetElement(key, element).bad() || element == nullptr || !element->isLeaf() ||
-        element->ident() == EVR_PixelData || element->getLength() > kMaxTextLength ||
-        element->getOFString(value, index).bad() || value.empty())
+        element->ident() == EVR_PixelData || element->getLength() > kMaxTextLength)
+        return nullptr;
+    return element;
+}
+
+/* One value of an element as text; false if absent, empty, or of a kind that has no text. */
+bool
+get(DcmElement *element, std::string &out, unsigned long index = 0)
+{
+    OFString value;
+
+    if (element == nullptr || element->getOFString(value, index).bad() || value.empty())
         return false;
     out.assign(value.c_str(), value.length());
     return true;
 }
 
 bool
-get_number(DcmItem &item, const DcmTagKey &key, double &out, unsigned long index = 0)
+get(DcmItem &item, const DcmTagKey &key, std::string &out, unsigned long index = 0)
 {
-    std::string text;
-    OFBool ok = OFFalse;
-
-    if (!get(item, key, text, index))
-        return false;
-    const double value = OFStandard::atof(text.c_str(), &ok);
-    if (!ok || !std::isfinite(value))
-        return false;
-    out = value;
-    return true;
+    return get(find_leaf(item, key), out, index);
 }
 
-/* All of `n` numbers, or none. */
+/* The first `n` numbers of an element, at most 6, or none. */
 bool
 get_numbers(DcmItem &item, const DcmTagKey &key, double *out, unsigned n)
 {
+    DcmElement *element = find_leaf(item, key);
     double values[6];
 
-    for (unsigned i = 0; i < n; i++)
-        if (!get_number(item, key, values[i], i))
+    for (unsigned i = 0; i < n; i++) {
+        std::string text;
+        OFBool ok = OFFalse;
+        if (!get(element, text, i))
             return false;
+        values[i] = OFStandard::atof(text.c_str(), &ok);
+        if (!ok || !std::isfinite(values[i]))
+            return false;
+    }
     std::copy(values, values + n, out);
     return true;
 }
@@ -254,6 +215,7 @@ cmir_status
 parse(const char *path, Parsed &p, cmir_error *err)
 {
     std::unique_ptr<Stream> stream(new Stream(OFFilename(path)));
+    p.info = stream->info();
     p.meta.transferInit();
     OFCondition cond = p.meta.read(*stream, EXS_Unknown, EGL_noChange, kMaxReadLength);
     p.meta.transferEnd();
@@ -367,7 +329,7 @@ get_count(DcmItem &item, const DcmTagKey &key)
 {
     double value;
 
-    if (!get_number(item, key, value) || value < 0 || value > INT32_MAX ||
+    if (!get_numbers(item, key, &value, 1) || value < 0 || value > INT32_MAX ||
         value != std::floor(value))
         return -1;
     return (int32_t)value;
@@ -481,6 +443,19 @@ find_pixels(Parsed &p, const cmir_dicom_file &file, DcmPixelData **out, Fragment
     return CMIR_OK;
 }
 
+/* Notes where uncompressed pixels lie if their bytes are those that the volume will have. */
+void
+find_native(const Parsed &p, const DcmPixelData &pixels, cmir_dicom_native &native)
+{
+    const DcmInputStreamFactory *later = pixels.getInputStream();
+
+    if (p.inflated >= 0 || later == nullptr || later->ident() != DFT_DcmInputFileStreamFactory ||
+        DcmXfer(p.syntax).getByteOrder() != gLocalByteOrder)
+        return;
+    native.offset = (uint64_t)static_cast<const DcmInputFileStreamFactory *>(later)->getOffset();
+    cmir_dicom_native_stamp(&native, &p.info);
+}
+
 cmir_status
 read_text(Parsed &p, cmir_dicom_text &text, cmir_error *err)
 {
@@ -532,6 +507,8 @@ read_image(Parsed &p, const cmir_dicom_header &header, cmir_dicom_file &file, cm
     st = cmir_dicom_take_format(&header, &file, err);
     if (st == CMIR_OK && file.syntax != CMIR_DICOM_UNSUPPORTED)
         st = find_pixels(p, file, &pixels, fragments, err);
+    if (st == CMIR_OK && file.syntax == CMIR_DICOM_NATIVE)
+        find_native(p, *pixels, file.native);
     return st == CMIR_OK ? read_frames(p.dataset, file, err) : st;
 }
 

@@ -21,6 +21,7 @@
 #define DEFAULT_MIN_SLICES 5u
 #define MAX_FILES 10000000u
 #define MAX_DEPTH 64u
+#define MAX_WAITING 64u
 
 /* An item and what it stands for: a series, a NIfTI file, or nothing. */
 struct entry {
@@ -45,6 +46,8 @@ struct cmir_scan {
         uint64_t device, inode;
     } *keys;
     size_t n_keys, keys_cap;
+    cmir_dicom_look *waiting; /* [MAX_WAITING]: files to be read together, paths owned */
+    size_t n_waiting;
 };
 
 static cmir_status
@@ -127,28 +130,61 @@ find_series(cmir_scan *scan, const char *path, cmir_dicom_text *text)
     return series;
 }
 
+/* Takes what was found in a file. */
+static cmir_status
+add_look(cmir_scan *scan, cmir_dicom_look *look, cmir_error *err)
+{
+    if (look->status != CMIR_OK) {
+        const bool skip =
+            look->kind == CMIR_DICOM_OTHER || (look->kind == CMIR_DICOM_NONE && !look->named);
+        return add_item(scan, skip ? CMIR_SCAN_SKIPPED : CMIR_SCAN_REFUSED, look->path, "",
+                        &look->reason, err);
+    }
+    cmir_dicom_series *series = find_series(scan, look->path, &look->text);
+    if (series == NULL || !cmir_grow((void **)&series->files, &series->files_cap,
+                                     series->n_files + 1, sizeof *series->files))
+        return out_of_memory(err);
+    series->n_slices += look->file.is_scout ? 0 : look->file.n_frames;
+    series->files[series->n_files++] = look->file;
+    memset(&look->file, 0, sizeof look->file);
+    return CMIR_OK;
+}
+
+/* Reads the files that wait, several at a time, and takes them in the order they were met. */
+static cmir_status
+take_waiting(cmir_scan *scan, cmir_error *err)
+{
+    cmir_status st = CMIR_OK;
+
+    cmir_dicom_read_batch(scan->waiting, scan->n_waiting);
+    for (size_t i = 0; i < scan->n_waiting; i++) {
+        cmir_dicom_look *look = &scan->waiting[i];
+        if (st == CMIR_OK)
+            st = add_look(scan, look, err);
+        cmir_dicom_file_clear(&look->file);
+        cmir_dicom_text_clear(&look->text);
+        free(look->path);
+        look->path = NULL;
+    }
+    scan->n_waiting = 0;
+    return st;
+}
+
 static cmir_status
 add_dicom(cmir_scan *scan, const char *path, bool named, cmir_error *err)
 {
-    cmir_dicom_file file;
-    cmir_dicom_text text;
-    cmir_dicom_kind kind;
-    cmir_error reason = {0};
-
-    if (cmir_dicom_file_read(path, &file, &text, &kind, &reason) != CMIR_OK) {
-        const bool skip = kind == CMIR_DICOM_OTHER || (kind == CMIR_DICOM_NONE && !named);
-        return add_item(scan, skip ? CMIR_SCAN_SKIPPED : CMIR_SCAN_REFUSED, path, "", &reason, err);
-    }
-    cmir_dicom_series *series = find_series(scan, path, &text);
-    if (series == NULL || !cmir_grow((void **)&series->files, &series->files_cap,
-                                     series->n_files + 1, sizeof *series->files)) {
-        cmir_dicom_file_clear(&file);
-        cmir_dicom_text_clear(&text);
+    if (scan->waiting == NULL)
+        scan->waiting = cmir_alloc_zeroed(MAX_WAITING, sizeof *scan->waiting);
+    char *copy = cmir_strdup(path);
+    if (scan->waiting == NULL || copy == NULL) {
+        free(copy);
         return out_of_memory(err);
     }
-    series->files[series->n_files++] = file;
-    series->n_slices += file.is_scout ? 0 : file.n_frames;
-    return CMIR_OK;
+    cmir_dicom_look *look = &scan->waiting[scan->n_waiting++];
+    memset(look, 0, sizeof *look);
+    look->path = copy;
+    look->named = named;
+    return scan->n_waiting < MAX_WAITING ? CMIR_OK : take_waiting(scan, err);
 }
 
 static cmir_status
@@ -389,6 +425,11 @@ free_search_state(cmir_scan *scan)
     free(scan->series);
     scan->series = NULL;
     scan->n_series = 0;
+    for (size_t i = 0; i < scan->n_waiting; i++)
+        free(scan->waiting[i].path);
+    free(scan->waiting);
+    scan->waiting = NULL;
+    scan->n_waiting = 0;
     free(scan->keys);
     scan->keys = NULL;
     cmir_index_clear(&scan->series_index);
@@ -432,6 +473,8 @@ cmir_scan_open(const char *const *paths, size_t n_paths, const cmir_scan_options
     for (size_t i = 0; i < n_paths && st == CMIR_OK; i++)
         st = paths[i] == NULL ? FAIL(err, CMIR_EINVAL, "path %zu is NULL", i)
                               : visit_named(scan, paths[i], err);
+    if (st == CMIR_OK && scan->n_waiting > 0)
+        st = take_waiting(scan, err);
     if (st == CMIR_OK)
         st = add_series(scan, err);
     if (st == CMIR_OK)
