@@ -23,8 +23,8 @@ read_files(void *ctx, uint32_t thread)
     while ((i = atomic_fetch_add(&batch->next, 1)) < batch->n) {
         cmir_dicom_look *look = &batch->looks[i];
         look->reason = (cmir_error){0};
-        look->status = cmir_dicom_file_read(look->path, &look->file, &look->text, &look->kind,
-                                            &look->reason);
+        look->status =
+            cmir_dicom_file_read(look->path, &look->file, &look->text, &look->kind, &look->reason);
     }
 }
 
