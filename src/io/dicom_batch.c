@@ -5,7 +5,7 @@
 #include "base/thread.h"
 #include "io/dicom.h"
 
-#define MAX_READERS 16u
+#define MAX_READERS 4u /* DCMTK takes locks for every element: more wait for each other */
 
 struct batch {
     cmir_dicom_look *looks;
