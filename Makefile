@@ -3,6 +3,7 @@
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
+BENCH ?= quick
 JOBS ?= $(shell nproc)
 NINJA := cmake --build build --parallel $(JOBS)
 
@@ -11,7 +12,7 @@ help:
 	@echo "make build    the program build/cmir and the library"
 	@echo "make demo     a small archive of made-up scans, searched; leaves a report to open"
 	@echo "make check    every test"
-	@echo "make bench    timings"
+	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, hours)"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make install  into PREFIX=$(PREFIX)"
 	@echo "make clean    remove what was built; keep what was downloaded"
@@ -33,8 +34,10 @@ check: deps
 	@ctest --test-dir build --output-on-failure --parallel $(JOBS); status=$$?; \
 	    grep -aE '^SKIPPED|^\[  SKIPPED \] test_' build/Testing/Temporary/LastTest.log; exit $$status
 
-bench: build
-	@bench/run.sh
+bench:
+	@scripts/deps.sh bench
+	@$(MAKE) --no-print-directory build
+	@bench/run.sh $(BENCH)
 
 fuzz:
 	@scripts/fuzz.sh $(FUZZ_SECONDS)

@@ -39,14 +39,14 @@ struct accuracy {
     long wrong; /* slices whose candidate slice is not (as good as) the best; -1: not told */
 };
 
-static void
+static inline void
 die(const char *path, const char *what)
 {
     (void)fprintf(stderr, "%s: %s\n", path, what);
     exit(1);
 }
 
-static void *
+static inline void *
 must_alloc(size_t nbytes)
 {
     void *p = aligned_alloc(64, (nbytes + 127) / 64 * 64);
@@ -57,7 +57,7 @@ must_alloc(size_t nbytes)
 }
 
 /* A two-dimensional .npy file of float32 in C order. */
-static struct matrix
+static inline struct matrix
 matrix_read(const char *path)
 {
     FILE *f = fopen(path, "rb");
@@ -82,7 +82,7 @@ matrix_read(const char *path)
     return a;
 }
 
-static double
+static inline double
 similarity(const struct pair *p, uint32_t i, uint32_t j)
 {
     const float *a = p->query.x + (size_t)i * p->query.dim;
@@ -94,7 +94,7 @@ similarity(const struct pair *p, uint32_t i, uint32_t j)
     return sum;
 }
 
-static struct pair
+static inline struct pair
 pair_read(const char *query, const char *candidate)
 {
     struct pair p = {.query = matrix_read(query), .candidate = matrix_read(candidate)};
@@ -117,14 +117,14 @@ pair_read(const char *query, const char *candidate)
 }
 
 /* What one query slice was told; add them up in order of i. */
-static void
+static inline void
 accuracy_add(struct accuracy *a, const struct pair *p, uint32_t i, double found)
 {
     a->max_error = fmax(a->max_error, fabs(found - p->best[i]));
     a->mean_error += (found - p->best[i]) / p->query.n;
 }
 
-static int
+static inline int
 compare_doubles(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -132,7 +132,7 @@ compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double
+static inline double
 now_us(void)
 {
     struct timespec t;
@@ -142,7 +142,7 @@ now_us(void)
 }
 
 /* Calls until TIMED_SECONDS have gone by, after a tenth of that to warm up. */
-static struct timing
+static inline struct timing
 time_calls(void (*call)(void *), void *context)
 {
     static double us[MAX_SAMPLES];
@@ -167,7 +167,7 @@ time_calls(void (*call)(void *), void *context)
     return t;
 }
 
-static void
+static inline void
 print_case(const char *peer, const char *isa, const struct pair *p, struct timing t,
            struct accuracy a)
 {

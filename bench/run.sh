@@ -1,17 +1,79 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# run.sh: every benchmark, with the encoders of real data where they are here.  Run by `make bench`.
-set -eu
+# run.sh [quick|full]: every benchmark.  Prints tables, writes docs/results/*.json, then docs/images/*.svg.
+# Run by `make bench` (quick, under 5 minutes) and `make bench BENCH=full` (hours: USearch and FAISS build).
+#
+# Real scans are looked for in ../shared/data (or $CMIR_SHARED/data); without them only encoding is timed.
+# For figures to publish: an idle machine.
+set -euo pipefail
 cd "$(dirname "$0")/.."
-set -- "${CMIR_SHARED:-../shared}"/data/models/*.json
-[ -e "$1" ] || set --
+mode=${1:-quick}
+data=${CMIR_SHARED:-../shared}/data
+python=build/venv/bin/python
+work=build/bench-work
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE  # the kernels of OpenBLAS that fit this CPU
+mkdir -p $work
 
-echo "# $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, $(uname -m)"
-for source in bench/bench_*.c; do
-    name=$(basename "$source" .c)
-    echo "== $name"
-    case $name in
-    bench_encode) "build/$name" "$@" ;;
-    *) "build/$name" ;;
-    esac
-done
+say() { echo "== $*"; }
+
+encode() {
+    say "encoding"
+    if [ "$mode" = full ]; then set -- "$data"/models/*.json; else set --; fi
+    [ -e "${1:-}" ] || set --
+    build/bench_encode "$@"
+}
+
+# Slice embeddings of real scans, kept in build/real.
+real() {
+    say "embeddings of real scans"
+    $python bench/export_real.py build/real "$data" "$data/models/squeezenet_v1_0.json"
+    $python bench/export_real.py build/real "$data" "$data/models/mobilenet_v2_224.json" --region chest
+}
+
+# Every kernel on every pair; each line gets the pair's name.
+maxsim() {
+    say "MaxSim of one pair, one core"
+    openblas=$(ls build/venv/lib/python3*/site-packages/numpy.libs/libscipy_openblas64_*.so)
+    $python bench/make_pairs.py build/real $work/pairs
+    for pair in A B real; do
+        set -- $work/pairs/$pair.query.npy $work/pairs/$pair.candidate.npy
+        {
+            [ ! -x build/bench_maxsim ] || build/bench_maxsim "$@"
+            [ ! -x build/peers_maxsim ] || build/peers_maxsim "$@" "$openblas"
+            [ "$(uname -m)" != x86_64 ] || $python bench/peers_maxsim_cpu.py "$@"
+        } | sed "s/^{/{\"pair\": \"$pair\", /"
+    done | tee $work/maxsim.lines | sed -u 's/.*"peer": "\([^"]*\)".*/  \1/'
+    $python bench/results.py maxsim <$work/maxsim.lines
+    for pair in A B real; do
+        $python bench/numkong_scale.py $work/pairs/$pair.query.npy $work/pairs/$pair.candidate.npy |
+            sed "s/^{/{\"pair\": \"$pair\", /"
+    done | $python bench/results.py numkong_scale
+}
+
+# Whole searches of a simulated archive.  The true lists are bench_search's exhaustive ones, if it is there.
+search() { # VOLUMES
+    say "searches, $1 simulated volumes"
+    shape=$($python bench/simulate.py --real build/real --volumes "$1" -o $work/archive --raw $work/archive.f16)
+    rm -f $work/truth.json
+    # shellcheck disable=SC2086
+    set -- "$1" $work/archive.f16 $shape $work/archive/queries --truth $work/truth.json
+    name=search_$1
+    shift
+    {
+        [ ! -x build/bench_search ] || build/bench_search "$@"
+        $python bench/peers_search.py "$@"
+    } | tee $work/$name.lines | sed -u 's/.*"peer": "\([^"]*\)".*/  \1/'
+    $python bench/results.py "$name" <$work/$name.lines
+    rm -rf $work/archive $work/archive.f16
+}
+
+encode
+if [ -e "$data/regions.csv" ]; then
+    real
+    maxsim
+    search 1000
+    [ "$mode" != full ] || search 10000
+    $python bench/plots.py
+else
+    say "no real scans in $data: only encoding was timed"
+fi
