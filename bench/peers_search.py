@@ -187,9 +187,9 @@ def measure(peer, a, truth, nearest):
     for q in list(archive.queries.values())[:5]:
         add.append(timed_ms(index.add, end, q)[0])
         end += len(q)
-    for _ in add if index.delete else ():
-        end -= archive.slices
-        delete.append(timed_ms(index.delete, end, archive.slices)[0])
+    for i in range(len(add) if index.delete else 0):
+        volume = archive.n // 2 + i
+        delete.append(timed_ms(index.delete, volume * archive.slices, archive.slices)[0])
 
     def recall(n):
         return round(float(np.mean([len(set(t[:TOP]) & set(found[q][:n].tolist())) / TOP for q, t in truth.items()])), 4)
