@@ -12,7 +12,7 @@ help:
 	@echo "make build    the program build/cmir and the library"
 	@echo "make demo     a small archive of made-up scans, searched; leaves a report to open"
 	@echo "make check    every test"
-	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, hours)"
+	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, long)"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make install  into PREFIX=$(PREFIX)"
 	@echo "make clean    remove what was built; keep what was downloaded"

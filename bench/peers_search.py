@@ -192,7 +192,8 @@ def measure(peer, a, truth, nearest):
         delete.append(timed_ms(index.delete, volume * archive.slices, archive.slices)[0])
 
     def recall(n):
-        return round(float(np.mean([len(set(t[:TOP]) & set(found[q][:n].tolist())) / TOP for q, t in truth.items()])), 4)
+        shares = [len(set(t[:TOP]) & set(found[q][:n].tolist())) / TOP for q, t in truth.items()]
+        return round(float(np.mean(shares)), 4)
     return {
         'peer': peer.name, 'parameters': '%s; %d votes a slice' % (peer.parameters, K), 'volumes': archive.n,
         'slices': archive.slices, 'dim': archive.dim, 'queries': len(ms), 'threads': a.threads,

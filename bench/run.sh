@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # run.sh [quick|full]: every benchmark.  Prints tables, writes docs/results/*.json, then docs/images/*.svg.
-# Run by `make bench` (quick, under 5 minutes) and `make bench BENCH=full` (hours: USearch and FAISS build).
+# Run by `make bench` (quick, under 5 minutes) and `make bench BENCH=full` (10,000 volumes too: the peers build for long).
 #
 # Real scans are looked for in ../shared/data (or $CMIR_SHARED/data); without them only encoding is timed.
 # For figures to publish: an idle machine.
