@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_search.c: whole searches in a simulated archive (simulate.py --raw).
  *
- *     bench_search RAW VOLUMES SLICES DIM QUERIES ARCHIVE [THREADS]
+ *     bench_search RAW VOLUMES SLICES DIM QUERIES [--truth TRUTH.json] [--threads 2] [--archive DIR]
  *
- * Imports the first VOLUMES volumes of RAW into ARCHIVE (kept if it is there), then searches with every
- * .npy file of the folder QUERIES: one JSON object on standard output.  Times are of calls within one
- * process, the page cache warm: one untimed exhaustive search goes first.  What a first search costs more
- * than the next is measured on a handle opened anew.  Recall is the share of the ten best of the
- * exhaustive search. */
+ * Imports the first VOLUMES volumes of RAW into an archive (DIR, kept if it is there; else RAW.cmir, removed
+ * in the end), then searches with every .npy file of the folder QUERIES.  Writes the ids of the 50 best
+ * of each query by exhaustive search to TRUTH.json, as peers_search.py reads them.  Two JSON lines,
+ * "cmir exhaustive" and "cmir" (what `cmir search` does), with the peers' keys:
+ *
+ *   median_ms, p95_ms      of calls within one process, page cache warm (exhaustive searches go first)
+ *   first_ms               of a search through a handle opened anew, opening included
+ *   recall_in_candidates   share of the ten best by exhaustive search, by how many are ranked (--rerank)
+ *   screened, scored_exactly   share of the products of codes that were computed; volumes scored exactly
+ *   build_s, build_mb_per_s    importing, all commits and syncs included; of float32
+ *   segments_mb, resident_mb, anonymous_mb   the file; mapped pages touched; other memory
+ *   one_by_one_per_s, batch_per_s   64 queries and more, each a call, and together
+ *   add_ms, delete_ms      one volume, durable */
 #include <dirent.h>
 #include <math.h>
 #include <stdint.h>
@@ -27,6 +35,7 @@
 
 #define MAX_QUERIES 256u
 #define TOP 10u
+#define N_TRUTH 50u
 #define ROUNDS 3
 #define AT_A_TIME 512u
 
@@ -38,10 +47,11 @@ struct query {
 
 struct bench {
     cmir_archive *archive;
-    const char *dir;
+    const char *raw, *dir, *truth;
     uint32_t n_volumes, n_slices, dim, n_threads;
     struct query query[MAX_QUERIES];
     size_t n;
+    double build_s;
 };
 
 static void
@@ -112,7 +122,7 @@ convert(const uint16_t *from, size_t n_rows, uint32_t dim, const float *table, f
 
 /* Imports from RAW; gives the seconds that importing took, reading and converting left out. */
 static double
-import(struct bench *b, const char *raw)
+import(struct bench *b)
 {
     const size_t n_rows = b->n_slices, n_values = n_rows * b->dim;
     float *table = need(malloc(65536 * sizeof *table));
@@ -120,19 +130,19 @@ import(struct bench *b, const char *raw)
     float *rows = need(malloc(AT_A_TIME * n_values * sizeof *rows));
     cmir_import_item *items = need(calloc(AT_A_TIME, sizeof *items));
     char(*ids)[16] = need(calloc(AT_A_TIME, sizeof *ids));
-    FILE *f = fopen(raw, "rb");
+    FILE *f = fopen(b->raw, "rb");
     double seconds = 0;
     cmir_error err = {0};
 
     if (f == NULL)
-        die(raw, "cannot be read");
+        die(b->raw, "cannot be read");
     for (uint32_t h = 0; h < 65536; h++)
         table[h] = half_to_float((uint16_t)h);
     for (uint32_t at = 0; at < b->n_volumes; at += AT_A_TIME) {
         const uint32_t n = b->n_volumes - at < AT_A_TIME ? b->n_volumes - at : AT_A_TIME;
 
         if (fread(halves, sizeof *halves * n_values, n, f) != n)
-            die(raw, "cut short");
+            die(b->raw, "cut short");
         convert(halves, n * n_rows, b->dim, table, rows);
         for (uint32_t i = 0; i < n; i++) {
             (void)snprintf(ids[i], sizeof ids[i], "v%07u", (at + i) % 10000000u);
@@ -156,24 +166,22 @@ import(struct bench *b, const char *raw)
     return seconds;
 }
 
-static double
-open_or_import(struct bench *b, const char *raw)
+static void
+open_or_import(struct bench *b)
 {
     struct stat info;
     cmir_error err = {0};
     cmir_encoder *encoder;
-    double seconds = 0;
 
     if (stat(b->dir, &info) != 0) {
         must(cmir_encoder_external("simulated", "1", b->dim, &encoder, &err), &err);
         must(cmir_archive_create(b->dir, encoder, CMIR_AXIAL, &err), &err);
         cmir_encoder_close(encoder);
         must(cmir_archive_open(b->dir, CMIR_WRITE, &b->archive, &err), &err);
-        seconds = import(b, raw);
+        b->build_s = import(b);
         cmir_archive_close(b->archive);
     }
     must(cmir_archive_open(b->dir, CMIR_READ, &b->archive, &err), &err);
-    return seconds;
 }
 
 static void
@@ -183,7 +191,7 @@ read_query(struct query *q, const char *folder, const char *name)
     unsigned char start[10];
 
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    (void)snprintf(q->id, sizeof q->id, "query-%.50s", name);
+    (void)snprintf(q->id, sizeof q->id, "%.*s", (int)(strlen(name) - 4), name);
     FILE *f = fopen(path, "rb");
     if (f == NULL || fread(start, 1, 10, f) != 10)
         die(path, "cannot be read");
@@ -208,7 +216,7 @@ read_queries(struct bench *b, const char *folder)
     const int n = scandir(folder, &entries, NULL, alphasort);
 
     for (int i = 0; i < n; i++) {
-        if (strstr(entries[i]->d_name, ".npy") != NULL && b->n < MAX_QUERIES)
+        if (strlen(entries[i]->d_name) < 60 && strstr(entries[i]->d_name, ".npy") != NULL && b->n < MAX_QUERIES)
             read_query(&b->query[b->n++], folder, entries[i]->d_name);
         free(entries[i]);
     }
@@ -218,11 +226,11 @@ read_queries(struct bench *b, const char *folder)
 }
 
 static cmir_result *
-search(const struct bench *b, const cmir_archive *archive, const struct query *q, bool exhaustive,
-       uint32_t n_rerank)
+search(const struct bench *b, const cmir_archive *archive, const struct query *q, uint32_t limit,
+       bool exhaustive, uint32_t n_rerank)
 {
     const cmir_search_options options = {.struct_nbytes = sizeof options,
-                                         .limit = TOP,
+                                         .limit = limit,
                                          .n_threads = b->n_threads,
                                          .exhaustive = exhaustive,
                                          .n_rerank = n_rerank};
@@ -238,36 +246,71 @@ recall(const cmir_result *truth, const cmir_result *found)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < truth->n_hits; i++)
+    for (size_t i = 0; i < TOP; i++)
         for (size_t j = 0; j < found->n_hits; j++)
             n += strcmp(truth->hits[i].record->info.volume_id,
                         found->hits[j].record->info.volume_id) == 0;
-    return (double)n / (double)truth->n_hits;
+    return (double)n / TOP;
 }
 
-/* Every query, ROUNDS times: seconds as "Median", "P95", and recall. */
+/* The best of every query, for recall and for the peers. */
 static void
-time_searches(const struct bench *b, const char *name, bool exhaustive, uint32_t n_rerank)
+find_truth(struct bench *b)
 {
-    static double seconds[MAX_QUERIES * ROUNDS];
-    size_t n = 0;
-    double sum = 0;
-    uint64_t kept = 0;
+    FILE *f = b->truth == NULL ? NULL : fopen(b->truth, "w");
 
-    for (int round = 0; round < ROUNDS; round++)
+    for (size_t i = 0; i < b->n; i++) {
+        const cmir_result *r = b->query[i].truth =
+            search(b, b->archive, &b->query[i], N_TRUTH, true, 0);
+        if (r->n_hits < TOP)
+            die(b->dir, "it holds fewer volumes than are compared");
+        if (f == NULL)
+            continue;
+        (void)fprintf(f, "%s\"%s\": [", i == 0 ? "{" : ",\n", b->query[i].id);
+        for (size_t k = 0; k < r->n_hits; k++)
+            (void)fprintf(f, "%s%lu", k == 0 ? "" : ", ",
+                          strtoul(r->hits[k].record->info.volume_id + 1, NULL, 10));
+        (void)fprintf(f, "]");
+    }
+    if (f != NULL && (fprintf(f, "}\n") < 0 || fclose(f) != 0))
+        die(b->truth, "cannot be written");
+}
+
+struct timing {
+    double median_ms, p95_ms, recall;
+    uint64_t n_reranked;
+};
+
+static struct timing
+time_searches(const struct bench *b, bool exhaustive, uint32_t n_rerank, int rounds)
+{
+    static double ms[MAX_QUERIES * ROUNDS];
+    struct timing t = {0};
+    size_t n = 0;
+
+    for (int round = 0; round < rounds; round++)
         for (size_t i = 0; i < b->n; i++) {
             const double start = now();
-            cmir_result *r = search(b, b->archive, &b->query[i], exhaustive, n_rerank);
-            seconds[n++] = now() - start;
-            sum += recall(b->query[i].truth, r);
-            kept = r->n_reranked;
+            cmir_result *r = search(b, b->archive, &b->query[i], TOP, exhaustive, n_rerank);
+            ms[n++] = 1e3 * (now() - start);
+            t.recall += recall(b->query[i].truth, r) / (double)(b->n * (size_t)rounds);
+            t.n_reranked = r->n_reranked;
             cmir_result_free(r);
         }
-    qsort(seconds, n, sizeof seconds[0], compare);
-    printf("%s{\"Rerank\": %llu, \"MedianSeconds\": %.6f, \"P95Seconds\": %.6f, \"Recall\": %.4f}",
-           name, (unsigned long long)kept, seconds[n / 2], seconds[(n * 95 + 99) / 100 - 1],
-           sum / (double)n);
-    (void)fflush(stdout);
+    qsort(ms, n, sizeof ms[0], compare);
+    t.median_ms = ms[n / 2];
+    t.p95_ms = ms[(n * 95 + 99) / 100 - 1];
+    return t;
+}
+
+static void
+print_timing(const struct bench *b, const char *peer, struct timing t)
+{
+    printf("{\"peer\": \"%s\", \"volumes\": %u, \"slices\": %u, \"dim\": %u, \"threads\": %u, "
+           "\"queries\": %zu, \"median_ms\": %.3f, \"p95_ms\": %.3f, \"recall_at_10\": %.4f, "
+           "\"reranked\": %llu",
+           peer, b->n_volumes, b->n_slices, b->dim, b->n_threads, b->n, t.median_ms, t.p95_ms,
+           t.recall, (unsigned long long)t.n_reranked);
 }
 
 /* What screening left out, over the queries: internal counts. */
@@ -304,23 +347,22 @@ count_work(const struct bench *b)
         free(rows);
         free(slice);
     }
-    printf(",\n \"ShareScreened\": %.4f, \"ScoredExactly\": %.1f", screened, exact);
+    printf(", \"screened\": %.4f, \"scored_exactly\": %.1f", screened, exact);
 }
 
-static double
-first_search(const struct bench *b, double *next)
+static void
+time_first(const struct bench *b)
 {
     cmir_archive *archive;
     cmir_error err = {0};
     const double start = now();
 
     must(cmir_archive_open(b->dir, CMIR_READ, &archive, &err), &err);
-    cmir_result_free(search(b, archive, &b->query[0], false, 0));
+    cmir_result_free(search(b, archive, &b->query[0], TOP, false, 0));
     const double first = now() - start, again = now();
-    cmir_result_free(search(b, archive, &b->query[0], false, 0));
-    *next = now() - again;
+    cmir_result_free(search(b, archive, &b->query[0], TOP, false, 0));
+    printf(", \"first_ms\": %.3f, \"next_ms\": %.3f", 1e3 * first, 1e3 * (now() - again));
     cmir_archive_close(archive);
-    return first;
 }
 
 /* Queries per second: one call each, and all in one batch. */
@@ -339,14 +381,14 @@ time_batch(const struct bench *b)
                                          .embeddings = &b->query[i % b->n].e};
     const double start = now();
     for (size_t i = 0; i < n; i++)
-        cmir_result_free(search(b, b->archive, &b->query[i % b->n], false, 0));
+        cmir_result_free(search(b, b->archive, &b->query[i % b->n], TOP, false, 0));
     const double middle = now();
     must(cmir_search_batch(b->archive, queries, n, &options, NULL, NULL, results, errors, &err),
          &err);
     const double end = now();
     for (size_t i = 0; i < n; i++)
         cmir_result_free(results[i]);
-    printf(",\n \"OneByOnePerSecond\": %.2f, \"BatchPerSecond\": %.2f", (double)n / (middle - start),
+    printf(", \"one_by_one_per_s\": %.2f, \"batch_per_s\": %.2f", (double)n / (middle - start),
            (double)n / (end - middle));
     free(queries);
     free(results);
@@ -391,59 +433,85 @@ time_changes(struct bench *b)
     }
     qsort(add, ROUNDS * 3, sizeof add[0], compare);
     qsort(take, ROUNDS * 3, sizeof take[0], compare);
-    printf(",\n \"AddOneSeconds\": %.6f, \"RemoveOneSeconds\": %.6f", add[ROUNDS * 3 / 2],
-           take[ROUNDS * 3 / 2]);
+    printf(", \"add_ms\": %.3f, \"delete_ms\": %.3f", 1e3 * add[ROUNDS * 3 / 2],
+           1e3 * take[ROUNDS * 3 / 2]);
 }
 
 static void
-run(struct bench *b, const char *raw)
+run(struct bench *b)
 {
-    static const uint32_t reranks[] = {32, 64, 128, 256, 512, 1024, 2048};
-    const double imported = open_or_import(b, raw);
-    const cmir_archive_info *info = cmir_archive_get_info(b->archive);
-    double next;
+    static const uint32_t candidates[] = {10, 20, 50, 100, 200, 500, 1000, 2000};
 
-    printf("{\"Volumes\": %llu, \"Slices\": %llu, \"Dim\": %u, \"Threads\": %u, \"Queries\": %zu,\n"
-           " \"SegmentsBytes\": %llu, \"ImportSeconds\": %.3f, \"ImportMBPerSecond\": %.1f",
-           (unsigned long long)info->n_volumes, (unsigned long long)info->n_slices, b->dim,
-           b->n_threads, b->n, (unsigned long long)info->segments_nbytes, imported,
-           imported > 0 ? (double)info->n_slices * b->dim * 4e-6 / imported : 0.0);
-    for (size_t i = 0; i < b->n; i++)
-        b->query[i].truth = search(b, b->archive, &b->query[i], true, 0);
-    printf(",\n \"RssFileKiB\": %ld, \"RssAnonKiB\": %ld", status_kib("RssFile:"),
-           status_kib("RssAnon:"));
-    time_searches(b, ",\n \"Exhaustive\": ", true, 0);
-    time_searches(b, ",\n \"Default\": ", false, 0);
-    printf(",\n \"ByRerank\": [");
-    for (size_t k = 0; k < sizeof reranks / sizeof reranks[0] && reranks[k] < b->n_volumes; k++)
-        time_searches(b, k == 0 ? "\n  " : ",\n  ", false, reranks[k]);
-    printf("]");
+    open_or_import(b);
+    const double mb = 1e-6 * (double)cmir_archive_get_info(b->archive)->segments_nbytes;
+    find_truth(b);
+    const long resident = status_kib("RssFile:") + status_kib("RssShmem:");
+    print_timing(b, "cmir exhaustive", time_searches(b, true, 0, ROUNDS));
     count_work(b);
+    printf(", \"segments_mb\": %.1f, \"resident_mb\": %.1f, \"anonymous_mb\": %.1f}\n", mb,
+           1.024e-3 * (double)resident, 1.024e-3 * (double)status_kib("RssAnon:"));
+    print_timing(b, "cmir", time_searches(b, false, 0, ROUNDS));
+    printf(", \"recall_in_candidates\": {");
+    for (size_t k = 0; k < sizeof candidates / sizeof candidates[0]; k++)
+        if (candidates[k] <= b->n_volumes)
+            printf("%s\"%u\": %.4f", k == 0 ? "" : ", ", candidates[k],
+                   time_searches(b, false, candidates[k], 1).recall);
+    printf("}");
     time_batch(b);
-    const double first = first_search(b, &next);
-    printf(",\n \"FirstSearchSeconds\": %.6f, \"NextSearchSeconds\": %.6f", first, next);
+    time_first(b);
+    if (b->build_s > 0)
+        printf(", \"build_s\": %.3f, \"build_mb_per_s\": %.1f", b->build_s,
+               4e-6 * b->n_volumes * b->n_slices * b->dim / b->build_s);
     time_changes(b);
     printf("}\n");
+}
+
+static void
+remove_archive(const char *dir)
+{
+    char command[4200];
+
+    (void)snprintf(command, sizeof command, "rm -rf -- '%s'", dir);
+    if (strchr(dir, '\'') != NULL || system(command) != 0)
+        (void)fprintf(stderr, "bench_search: %s stays\n", dir);
 }
 
 int
 main(int argc, char **argv)
 {
-    static struct bench b;
+    static struct bench b = {.n_threads = 2};
+    static char dir[4096];
 
-    if (argc < 7 || argc > 8)
-        die("usage", "bench_search RAW VOLUMES SLICES DIM QUERIES ARCHIVE [THREADS]");
+    if (argc < 6 || argc % 2 != 0)
+        die("usage", "bench_search RAW VOLUMES SLICES DIM QUERIES [--truth FILE] [--threads N] "
+                     "[--archive DIR]");
+    b.raw = argv[1];
     b.n_volumes = (uint32_t)strtoul(argv[2], NULL, 10);
     b.n_slices = (uint32_t)strtoul(argv[3], NULL, 10);
     b.dim = (uint32_t)strtoul(argv[4], NULL, 10);
-    b.dir = argv[6];
-    b.n_threads = argc == 8 ? (uint32_t)strtoul(argv[7], NULL, 10) : 2;
+    for (int i = 6; i < argc; i += 2)
+        if (strcmp(argv[i], "--truth") == 0)
+            b.truth = argv[i + 1];
+        else if (strcmp(argv[i], "--threads") == 0)
+            b.n_threads = (uint32_t)strtoul(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--archive") == 0)
+            b.dir = argv[i + 1];
+        else
+            die(argv[i], "no such option");
+    const bool kept = b.dir != NULL;
+    (void)snprintf(dir, sizeof dir, "%s.cmir", b.raw);
+    if (!kept) {
+        b.dir = dir;
+        remove_archive(dir);
+    }
     read_queries(&b, argv[5]);
-    run(&b, argv[1]);
+    run(&b);
     for (size_t i = 0; i < b.n; i++) {
         cmir_result_free(b.query[i].truth);
         cmir_embeddings_free(&b.query[i].e);
     }
     cmir_archive_close(b.archive);
+    if (!kept)
+        remove_archive(dir);
     return 0;
 }

@@ -38,7 +38,7 @@ maxsim() {
     for pair in A B real; do
         set -- $work/pairs/$pair.query.npy $work/pairs/$pair.candidate.npy
         {
-            [ ! -x build/bench_maxsim ] || build/bench_maxsim "$@"
+            build/bench_maxsim "$@" $work/pairs/$pair.first.npy
             [ ! -x build/peers_maxsim ] || build/peers_maxsim "$@" "$openblas"
             [ "$(uname -m)" != x86_64 ] || $python bench/peers_maxsim_cpu.py "$@"
         } | sed "s/^{/{\"pair\": \"$pair\", /"
@@ -50,7 +50,7 @@ maxsim() {
     done | $python bench/results.py numkong_scale
 }
 
-# Whole searches of a simulated archive.  The true lists are bench_search's exhaustive ones, if it is there.
+# Whole searches of a simulated archive.  The true lists are bench_search's exhaustive ones.
 search() { # VOLUMES
     say "searches, $1 simulated volumes"
     shape=$($python bench/simulate.py --real build/real --volumes "$1" -o $work/archive --raw $work/archive.f16)
@@ -60,7 +60,7 @@ search() { # VOLUMES
     name=search_$1
     shift
     {
-        [ ! -x build/bench_search ] || build/bench_search "$@"
+        build/bench_search "$@"
         $python bench/peers_search.py "$@"
     } | tee $work/$name.lines | sed -u 's/.*"peer": "\([^"]*\)".*/  \1/'
     $python bench/results.py "$name" <$work/$name.lines
