@@ -75,7 +75,7 @@ search_one(const cmir_archive *archive, const cmir_embeddings *e, const cmir_sea
 
     if (st != CMIR_OK)
         return st;
-    if ((st = cmir_search_job_start(job, base, e, o, err)) == CMIR_OK &&
+    if ((st = cmir_search_job_start(job, base, e, NULL, o, err)) == CMIR_OK &&
         (st = cmir_search_job_rank(job, o, o->n_threads, err)) == CMIR_OK)
         st = cmir_search_job_finish(job, err);
     cmir_snapshot_close(job->snapshot);
@@ -123,52 +123,54 @@ cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmi
     return finish(st, &job, out);
 }
 
-/* The record and embeddings of a query that needs no encoder; *own tells whether `e` is to be
- * freed. */
+/* A job from a stored volume, against what is in `base`. */
 static cmir_status
-fetch_query(const cmir_archive *archive, const cmir_search_query *query, cmir_search_job *job,
-            cmir_embeddings *e, bool *own, cmir_error *err)
+start_stored(const cmir_archive *archive, const cmir_snapshot *base, const cmir_search_query *query,
+             const cmir_search_options *o, cmir_search_job *job, cmir_error *err)
 {
     cmir_snapshot *snapshot = NULL;
-    cmir_status st;
+    cmir_status st = cmir_archive_check_same(archive, query->archive, err);
 
-    *own = query->archive != NULL;
-    if (query->volume_id == NULL || (query->archive == NULL) == (query->embeddings == NULL))
-        return FAIL(err, CMIR_EINVAL, "a query is a volume of an archive, or embeddings with an id");
-    if (!*own) {
-        *e = *query->embeddings;
-        if (e->dim != archive->info.dim)
-            return FAIL(err, CMIR_EMISMATCH, "%s: embeddings of dimension %u; the archive's have %u",
-                        query->volume_id, e->dim, archive->info.dim);
-        if (e->n_slices < 1 || e->n_slices > CMIR_MAX_SLICES)
-            return FAIL(err, CMIR_EINVAL, "%s: %u slices; 1..%u are possible", query->volume_id,
-                        e->n_slices, CMIR_MAX_SLICES);
-        return describe_embeddings(e, query->volume_id, &job->result->query, err);
-    }
-    if ((st = cmir_archive_check_same(archive, query->archive, err)) == CMIR_OK &&
+    if (st == CMIR_OK &&
         (st = cmir_snapshot_open_one(query->archive->store, query->volume_id, &snapshot, err)) ==
             CMIR_OK &&
         (st = cmir_snapshot_record(snapshot, 0, &job->result->query, err)) == CMIR_OK)
-        st = cmir_rows_to_embeddings(&cmir_snapshot_get(snapshot, 0)->rows, query->volume_id, e,
-                                     err);
+        st = cmir_search_job_start(job, base, NULL, &cmir_snapshot_get(snapshot, 0)->rows, o, err);
     cmir_snapshot_close(snapshot);
     return st;
 }
 
-/* A job from a query, against what is in `base`. */
+/* The same from embeddings. */
+static cmir_status
+start_embeddings(const cmir_archive *archive, const cmir_snapshot *base,
+                 const cmir_search_query *query, const cmir_search_options *o, cmir_search_job *job,
+                 cmir_error *err)
+{
+    const cmir_embeddings *e = query->embeddings;
+    cmir_status st;
+
+    if (e->dim != archive->info.dim)
+        return FAIL(err, CMIR_EMISMATCH, "%s: embeddings of dimension %u; the archive's have %u",
+                    query->volume_id, e->dim, archive->info.dim);
+    if (e->n_slices < 1 || e->n_slices > CMIR_MAX_SLICES)
+        return FAIL(err, CMIR_EINVAL, "%s: %u slices; 1..%u are possible", query->volume_id,
+                    e->n_slices, CMIR_MAX_SLICES);
+    st = describe_embeddings(e, query->volume_id, &job->result->query, err);
+    return st == CMIR_OK ? cmir_search_job_start(job, base, e, NULL, o, err) : st;
+}
+
 static cmir_status
 start_job(const cmir_archive *archive, const cmir_snapshot *base, const cmir_search_query *query,
           const cmir_search_options *o, cmir_search_job *job, cmir_error *err)
 {
-    cmir_embeddings e = {0};
-    bool own = false;
-    cmir_status st = cmir_engine_result_new(&job->result, err);
+    cmir_status st;
 
-    if (st == CMIR_OK && (st = fetch_query(archive, query, job, &e, &own, err)) == CMIR_OK)
-        st = cmir_search_job_start(job, base, &e, o, err);
-    if (own)
-        cmir_embeddings_free(&e);
-    return st;
+    if (query->volume_id == NULL || (query->archive == NULL) == (query->embeddings == NULL))
+        return FAIL(err, CMIR_EINVAL, "a query is a volume of an archive, or embeddings with an id");
+    if ((st = cmir_engine_result_new(&job->result, err)) != CMIR_OK)
+        return st;
+    return query->archive != NULL ? start_stored(archive, base, query, o, job, err)
+                                  : start_embeddings(archive, base, query, o, job, err);
 }
 
 struct batch {

@@ -17,20 +17,28 @@
 
 #define DEFAULT_LIMIT 10u
 
+/* Room for n slices. */
 static cmir_status
-take_rows(const cmir_embeddings *e, uint32_t first, uint32_t last, const char *name,
-          cmir_search_job *out, cmir_error *err)
+make_rows(uint32_t n, uint32_t dim, const char *name, cmir_search_job *out, cmir_error *err)
 {
-    const uint32_t n = last - first + 1;
-    const uint32_t width =
-        (e->dim + CMIR_DIM_MULTIPLE - 1) / CMIR_DIM_MULTIPLE * CMIR_DIM_MULTIPLE;
-    uint32_t taken = 0;
+    const uint32_t width = (dim + CMIR_DIM_MULTIPLE - 1) / CMIR_DIM_MULTIPLE * CMIR_DIM_MULTIPLE;
 
     out->rows = cmir_alloc_aligned((size_t)n * width, sizeof *out->rows);
     out->slice = cmir_alloc(n, sizeof *out->slice);
     if (out->rows == NULL || out->slice == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory for a query of %u slices", name, n);
-    for (uint32_t i = first; i <= last; i++) {
+    out->query = (cmir_query){out->rows, out->slice, 0, width};
+    return CMIR_OK;
+}
+
+static cmir_status
+take_embeddings(const cmir_embeddings *e, uint32_t first, uint32_t last, const char *name,
+                cmir_search_job *out, cmir_error *err)
+{
+    cmir_status st = make_rows(last - first + 1, e->dim, name, out, err);
+
+    for (uint32_t i = first; i <= last && st == CMIR_OK; i++) {
+        const uint32_t width = out->query.padded_dim, taken = out->query.n_rows;
         const float *from = e->rows + (size_t)i * e->dim;
         const double norm = cmir_row_norm(from, e->dim);
 
@@ -39,13 +47,32 @@ take_rows(const cmir_embeddings *e, uint32_t first, uint32_t last, const char *n
         if (!(norm > 0) || isinf(norm))
             return FAIL(err, CMIR_EINVAL, "%s: the embedding of slice %u has no direction", name, i);
         cmir_row_fix(from, e->dim, norm, width, out->rows + (size_t)taken * width);
-        out->slice[taken++] = i;
+        out->slice[out->query.n_rows++] = i;
     }
-    if (taken == 0)
-        return FAIL(err, CMIR_EINVAL, "%s: the slices %u:%u hold only air: nothing to search for",
-                    name, first, last);
-    out->query = (cmir_query){out->rows, out->slice, taken, width};
-    return CMIR_OK;
+    return st;
+}
+
+/* The stored rows themselves: fixed once more, as embeddings, some elements would come out another
+ * integer. */
+static cmir_status
+take_stored(const cmir_rows *rows, uint32_t first, uint32_t last, const char *name,
+            cmir_search_job *out, cmir_error *err)
+{
+    cmir_status st;
+
+    if (!cmir_rows_slices_rise(rows))
+        return FAIL(err, CMIR_ECORRUPT, "%s: impossible slice numbers", name);
+    st = make_rows(last - first + 1, rows->dim, name, out, err);
+    for (uint32_t r = 0; r < rows->n_scored && st == CMIR_OK; r++) {
+        const uint32_t width = out->query.padded_dim, taken = out->query.n_rows;
+
+        if (rows->slice[r] < first || rows->slice[r] > last)
+            continue;
+        memcpy(out->rows + (size_t)taken * width, rows->exact + (size_t)r * width,
+               width * sizeof *out->rows);
+        out->slice[out->query.n_rows++] = rows->slice[r];
+    }
+    return st;
 }
 
 /* Everything about one hit but its rank, score and matches. */
@@ -113,13 +140,13 @@ cmir_search_check_slices(const cmir_search_options *o, const char *name, uint32_
 
 cmir_status
 cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmir_embeddings *e,
-                      const cmir_search_options *o, cmir_error *err)
+                      const cmir_rows *stored, const cmir_search_options *o, cmir_error *err)
 {
     cmir_engine_result *result = job->result;
     const cmir_volume_info *info = &result->query->info;
     const cmir_without without = exclusion(o, info);
     const uint32_t first = o->slices_given ? o->first_slice : 0;
-    const uint32_t last = o->slices_given ? o->last_slice : e->n_slices - 1;
+    const uint32_t last = o->slices_given ? o->last_slice : result->query->n_slices - 1;
     const double start = seconds_now();
     cmir_status st;
 
@@ -127,8 +154,15 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
     result->view.score = o->score;
     result->view.first_slice = first;
     result->view.last_slice = last;
-    if ((st = cmir_search_check_slices(o, info->volume_id, e->n_slices, err)) == CMIR_OK &&
-        (st = take_rows(e, first, last, info->volume_id, job, err)) == CMIR_OK)
+    if ((st = cmir_search_check_slices(o, info->volume_id, result->query->n_slices, err)) !=
+        CMIR_OK)
+        return st;
+    st = stored == NULL ? take_embeddings(e, first, last, info->volume_id, job, err)
+                        : take_stored(stored, first, last, info->volume_id, job, err);
+    if (st == CMIR_OK && job->query.n_rows == 0)
+        st = FAIL(err, CMIR_EINVAL, "%s: the slices %u:%u hold only air: nothing to search for",
+                  info->volume_id, first, last);
+    if (st == CMIR_OK)
         st = cmir_snapshot_without(base, &without, &job->snapshot, err);
     result->view.seconds += seconds_now() - start;
     return st;

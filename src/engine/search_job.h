@@ -25,10 +25,11 @@ typedef struct cmir_search_job {
 cmir_status cmir_search_check_slices(const cmir_search_options *o, const char *name,
                                      uint32_t n_slices, cmir_error *err);
 
-/* `base` is everything that passes the filter; close it after the job. */
+/* The query's rows are those of `stored`, or, where that is NULL, those of `e`; neither is needed
+ * afterwards.  `base` is everything that passes the filter; close it after the job. */
 cmir_status cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base,
-                                  const cmir_embeddings *e, const cmir_search_options *o,
-                                  cmir_error *err);
+                                  const cmir_embeddings *e, const cmir_rows *stored,
+                                  const cmir_search_options *o, cmir_error *err);
 cmir_status cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o,
                                  uint32_t n_threads, cmir_error *err);
 cmir_status cmir_search_job_finish(cmir_search_job *job, cmir_error *err);

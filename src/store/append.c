@@ -43,6 +43,25 @@ cut(const char *path, uint64_t nbytes, cmir_error *err)
     return CMIR_OK;
 }
 
+/* Removes segment `number` and those behind it, which nobody names. */
+static cmir_status
+remove_segments(const cmir_store *store, uint32_t number, cmir_error *err)
+{
+    for (;; number++) {
+        uint64_t nbytes;
+        bool there;
+        char *path = cmir_segment_path(store->dir, number);
+        cmir_status st = path == NULL ? FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir)
+                                      : file_nbytes(path, &nbytes, &there, err);
+
+        if (st == CMIR_OK && there)
+            st = cut(path, 0, err);
+        free(path);
+        if (st != CMIR_OK || !there)
+            return st;
+    }
+}
+
 static cmir_status
 cut_tail(cmir_store *store, uint32_t segment, uint64_t nbytes, cmir_error *err)
 {
@@ -70,7 +89,7 @@ cut_tail(cmir_store *store, uint32_t segment, uint64_t nbytes, cmir_error *err)
     if (st == CMIR_OK && last_nbytes > nbytes)
         st = cut(last, nbytes, err);
     if (st == CMIR_OK && next_there)
-        st = cut(next, 0, err);
+        st = remove_segments(store, segment + 1, err);
     store->tail_settled = st == CMIR_OK;
 done:
     free(last);
@@ -154,9 +173,11 @@ cmir_store_append(cmir_store *store, const uint8_t *record, cmir_place *place, c
     free(path);
     if (st != CMIR_OK)
         return st;
-    if (store->unsynced_first == 0)
+    /* Not in order: where a change of a batch failed, its new segment may be of no use to the next. */
+    if (store->unsynced_first == 0 || place->segment < store->unsynced_first)
         store->unsynced_first = place->segment;
-    store->unsynced_last = place->segment;
+    if (place->segment > store->unsynced_last)
+        store->unsynced_last = place->segment;
     store->segment_made = store->segment_made || fresh;
     return CMIR_OK;
 }

@@ -122,7 +122,7 @@ cmir_catalog_open(const char *path, cmir_db_mode mode, cmir_db **out, cmir_error
         goto fail;
     }
     if (version != CMIR_FORMAT_VERSION) {
-        st = FAIL(err, version > CMIR_FORMAT_VERSION ? CMIR_EUNSUPPORTED : CMIR_ECORRUPT,
+        st = FAIL(err, version > 0 ? CMIR_EUNSUPPORTED : CMIR_ECORRUPT,
                   "%s: archive format %lld; this cmir reads format %d", path, (long long)version,
                   CMIR_FORMAT_VERSION);
         goto fail;

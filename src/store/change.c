@@ -51,13 +51,28 @@ cmir_store_rollback(cmir_store *store)
     store->center_given =
         cmir_catalog_center(store->db, padded, store->center, &found, NULL) == CMIR_OK && found;
     store->totals = store->totals_before;
+    cmir_maps_forget(&store->maps); /* segments that the batch began will be removed */
+}
+
+/* Some errors end a transaction at once: what follows must not become transactions of their own. */
+static cmir_status
+check_batch(const cmir_store *store, cmir_error *err)
+{
+    if (!store->in_batch)
+        return FAIL(err, CMIR_EINVAL, "%s: no batch of changes is open", store->dir);
+    if (!cmir_db_in_transaction(store->db))
+        return FAIL(err, CMIR_EIO, "%s: an error before has ended the batch of changes",
+                    store->dir);
+    return CMIR_OK;
 }
 
 cmir_status
 cmir_store_commit(cmir_store *store, cmir_error *err)
 {
-    cmir_status st = cmir_store_sync(store, err);
+    cmir_status st = check_batch(store, err);
 
+    if (st == CMIR_OK)
+        st = cmir_store_sync(store, err);
     if (st == CMIR_OK)
         st = cmir_catalog_count_write(store->db, err);
     if (st == CMIR_OK)
@@ -76,7 +91,10 @@ static cmir_status
 begin_change(cmir_store *store, bool *own, cmir_error *err)
 {
     *own = !store->in_batch;
-    return *own ? cmir_store_begin(store, err) : cmir_db_exec(store->db, "SAVEPOINT change", err);
+    if (*own)
+        return cmir_store_begin(store, err);
+    const cmir_status st = check_batch(store, err);
+    return st != CMIR_OK ? st : cmir_db_exec(store->db, "SAVEPOINT change", err);
 }
 
 /* Ends a change whose statements gave `st`. */
@@ -89,17 +107,21 @@ end_change(cmir_store *store, bool own, cmir_status st, cmir_error *err)
         cmir_store_rollback(store);
         return st;
     }
-    if (st != CMIR_OK)
-        (void)cmir_db_exec(store->db, "ROLLBACK TO change", NULL);
-    const cmir_status released = cmir_db_exec(store->db, "RELEASE change", err);
-    return st == CMIR_OK ? released : st;
+    if (st == CMIR_OK)
+        return cmir_db_exec(store->db, "RELEASE change", err);
+    if (cmir_db_exec(store->db, "ROLLBACK TO change", NULL) != CMIR_OK ||
+        cmir_db_exec(store->db, "RELEASE change", NULL) != CMIR_OK)
+        cmir_db_rollback(store->db); /* the change must not stay: nor can the batch */
+    return st;
 }
 
 struct cmir_built {
     uint8_t *bytes;
     cmir_record_claim claim;
     uint32_t n_slices, n_air;
-    uint8_t marks[]; /* [n_slices] */
+    int16_t *center;  /* [padded dim] that the record was built with */
+    bool center_own;  /* it is the mean of this record: the archive had none */
+    uint8_t marks[];  /* [n_slices] */
 };
 
 void
@@ -108,6 +130,7 @@ cmir_built_free(cmir_built *built)
     if (built == NULL)
         return;
     free(built->bytes);
+    free(built->center);
     free(built);
 }
 
@@ -121,6 +144,7 @@ cmir_status
 cmir_store_build(cmir_store *store, const char *volume_id, const cmir_embeddings *embeddings,
                  cmir_built **out, cmir_error *err)
 {
+    const uint32_t padded = cmir_padded_dim(store);
     cmir_error cause = {0};
     cmir_status st;
 
@@ -129,12 +153,19 @@ cmir_store_build(cmir_store *store, const char *volume_id, const cmir_embeddings
         return FAIL(err, CMIR_EMISMATCH, "%s: embeddings of dimension %u; the archive's have %u",
                     volume_id, (unsigned)embeddings->dim, (unsigned)store->binding.dim);
     cmir_built *built = cmir_alloc_zeroed(1, sizeof *built + embeddings->n_slices);
-    if (built == NULL)
+    if (built != NULL)
+        built->center = cmir_alloc_aligned(padded, sizeof *built->center);
+    if (built == NULL || built->center == NULL) {
+        cmir_built_free(built);
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", volume_id);
-    st = cmir_record_build(embeddings, store->encoder_tag, store->center, store->center_given,
+    }
+    built->center_own = !store->center_given;
+    if (store->center_given)
+        memcpy(built->center, store->center, padded * sizeof *built->center);
+    st = cmir_record_build(embeddings, store->encoder_tag, built->center, store->center_given,
                            &built->bytes, &built->claim, &cause);
     if (st != CMIR_OK) {
-        free(built);
+        cmir_built_free(built);
         return FAIL(err, st, "%s: %s", volume_id, cause.msg);
     }
     built->n_slices = embeddings->n_slices;
@@ -158,6 +189,18 @@ check_new(const cmir_record *record, const cmir_built *built, cmir_error *err)
     return CMIR_OK;
 }
 
+/* A record fits only the center it was built with; where the archive has none, its own. */
+static cmir_status
+check_center(const cmir_store *store, const char *id, const cmir_built *built, cmir_error *err)
+{
+    const size_t nbytes = cmir_padded_dim(store) * sizeof *built->center;
+
+    if (store->center_given ? memcmp(store->center, built->center, nbytes) == 0 : built->center_own)
+        return CMIR_OK;
+    return FAIL(err, CMIR_EINVAL,
+                "%s: built for another center than the archive has now; build it again", id);
+}
+
 /* Appends the record and names it. */
 static cmir_status
 put_new(cmir_store *store, const cmir_record *record, const cmir_built *built, cmir_error *err)
@@ -166,13 +209,15 @@ put_new(cmir_store *store, const cmir_record *record, const cmir_built *built, c
     cmir_place place = {.claim = built->claim};
     cmir_record r = *record;
     size_t n;
-    cmir_status st = cmir_store_append(store, built->bytes, &place, err);
+    cmir_status st = check_center(store, record->info.volume_id, built, err);
 
+    if (st == CMIR_OK)
+        st = cmir_store_append(store, built->bytes, &place, err);
     /* The strings and marks of `r` are only read. */
     r.slice_marks = (uint8_t *)(uintptr_t)built->marks;
     r.n_air = built->n_air;
     if (st == CMIR_OK && !store->center_given)
-        st = cmir_catalog_set_center(store->db, store->center, cmir_padded_dim(store), err);
+        st = cmir_catalog_set_center(store->db, built->center, cmir_padded_dim(store), err);
     if (st == CMIR_OK)
         st = cmir_catalog_set_tail(store->db, place.segment, place.offset + place.claim.nbytes,
                                    err);
@@ -182,6 +227,8 @@ put_new(cmir_store *store, const cmir_record *record, const cmir_built *built, c
         st = cmir_catalog_label(store->db, &labels, 1, &n, err);
     if (st != CMIR_OK)
         return st;
+    if (!store->center_given)
+        memcpy(store->center, built->center, cmir_padded_dim(store) * sizeof *store->center);
     store->center_given = true;
     store->totals.n_volumes++;
     store->totals.n_slices += built->n_slices;

@@ -211,10 +211,16 @@ cmir_db_commit(cmir_db *db, cmir_error *err)
     return cmir_db_exec(db, "COMMIT", err);
 }
 
+bool
+cmir_db_in_transaction(const cmir_db *db)
+{
+    return sqlite3_get_autocommit(db->sqlite) == 0;
+}
+
 void
 cmir_db_rollback(cmir_db *db)
 {
-    if (!sqlite3_get_autocommit(db->sqlite))
+    if (cmir_db_in_transaction(db))
         (void)sqlite3_exec(db->sqlite, "ROLLBACK", NULL, NULL, NULL);
 }
 

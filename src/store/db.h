@@ -32,6 +32,8 @@ cmir_status cmir_db_exec(cmir_db *db, const char *sql, cmir_error *err);
 cmir_status cmir_db_begin(cmir_db *db, bool write, cmir_error *err);
 cmir_status cmir_db_commit(cmir_db *db, cmir_error *err);
 void cmir_db_rollback(cmir_db *db); /* fine where no transaction is open */
+/* Whether a transaction is open: SQLite ends it by itself where the disk is full, or memory. */
+bool cmir_db_in_transaction(const cmir_db *db);
 int64_t cmir_db_last_id(const cmir_db *db);
 
 /* `sql` may call cmir_number(text): its value, or NULL where the text is not a decimal number. */

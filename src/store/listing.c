@@ -192,6 +192,7 @@ read_all(cmir_listing *s, const cmir_store *store, cmir_db *db, cmir_error *err)
     s->center = cmir_alloc_aligned(padded_dim, sizeof *s->center);
     if (s->center == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", s->dir);
+    memset(s->center, 0, padded_dim * sizeof *s->center);
     if ((st = cmir_catalog_center(db, padded_dim, s->center, &found, err)) != CMIR_OK ||
         (st = read_segments(s, db, err)) != CMIR_OK || (st = read_volumes(s, db, err)) != CMIR_OK ||
         (st = read_headers(s, store, err)) != CMIR_OK)

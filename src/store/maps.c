@@ -96,6 +96,19 @@ cmir_maps_give_back(cmir_maps *maps, cmir_segment_map *map)
 }
 
 void
+cmir_maps_forget(cmir_maps *maps)
+{
+    cmir_segment_map *next;
+
+    for (cmir_segment_map *map = maps->first; map != NULL; map = next) {
+        next = map->next;
+        map->replaced = true;
+        if (map->n_users == 0)
+            drop(maps, map);
+    }
+}
+
+void
 cmir_maps_close(cmir_maps *maps)
 {
     while (maps->first != NULL)

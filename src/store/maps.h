@@ -18,7 +18,7 @@ typedef struct cmir_segment_map {
     cmir_map map;
     uint32_t number;
     uint32_t n_users; /* snapshots */
-    bool replaced;    /* by a longer one: goes with its last user */
+    bool replaced;    /* by a longer one, or forgotten: goes with its last user */
     struct cmir_segment_map *next;
 } cmir_segment_map;
 
@@ -32,6 +32,8 @@ typedef struct cmir_maps {
 cmir_status cmir_maps_take(cmir_maps *maps, uint32_t number, uint64_t nbytes,
                            cmir_segment_map **out, cmir_error *err);
 void cmir_maps_give_back(cmir_maps *maps, cmir_segment_map *map);
+/* Files may become others under their names; those who hold maps keep them. */
+void cmir_maps_forget(cmir_maps *maps);
 void cmir_maps_close(cmir_maps *maps); /* nobody may use one any more */
 
 /* DIR/segments/NNNNNNNN.seg; NULL where memory runs out. */

@@ -39,7 +39,8 @@ cmir_status cmir_store_commit(cmir_store *store, cmir_error *err);
 void cmir_store_rollback(cmir_store *store); /* fine where nothing was begun */
 
 /* A record ready to be put.  Building is work for any thread, once the archive has a center (its
- * first volume gives it: cmir_store_has_center()); free with cmir_built_free(). */
+ * first volume gives it: cmir_store_has_center()); free with cmir_built_free().  A record fits the
+ * center it was built with: CMIR_EINVAL from cmir_store_put() where another volume came first. */
 typedef struct cmir_built cmir_built;
 bool cmir_store_has_center(const cmir_store *store);
 cmir_status cmir_store_build(cmir_store *store, const char *volume_id,
