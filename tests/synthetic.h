@@ -16,10 +16,11 @@
 
 #include <cmocka.h>
 
-#include "base/half.h"
 #include "store/store.h"
 
 #define DIM 20u
+#define WIDTH 64u /* DIM rounded up */
+#define UNIT 32767.0
 #define SHA "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define MAX_N 40u
 
@@ -189,55 +190,206 @@ add_synthetic(cmir_store *store, uint64_t number)
     assert_true(added);
 }
 
-/* Rows against the embeddings they were made of: from the definition, not from the store's code. */
-static inline void
-check_rows_of(const synthetic *s, const cmir_rows *rows)
+/* ----- A record, from docs/format.md and not from the store's code: every plane of it. ----- */
+
+typedef struct model_record {
+    uint32_t slice[MAX_N], n, n_scored, n_reps;
+    int64_t exact[MAX_N][WIDTH], mean[WIDTH], rotated[MAX_N][WIDTH];
+    float scale[MAX_N], base[MAX_N];
+    int codes[MAX_N][WIDTH];
+    int64_t code_sum[MAX_N];
+    double radius, residual; /* not rounded up */
+    float base_max;
+} model_record;
+
+/* <a, b> of WIDTH elements. */
+static inline int64_t
+model_dot(const int64_t *a, const int64_t *b)
 {
-    uint32_t expected[MAX_N], n_scored = 0, at = 0;
+    int64_t sum = 0;
 
-    for (uint32_t air = 0; air < 2; air++)
+    for (uint32_t k = 0; k < WIDTH; k++)
+        sum += a[k] * b[k];
+    return sum;
+}
+
+static inline void
+model_exact(const synthetic *s, model_record *m)
+{
+    m->n = 0;
+    for (uint32_t air = 0; air < 2; air++) {
         for (uint32_t i = 0; i < s->embeddings.n_slices; i++)
-            if (s->marks[i] == air) {
-                expected[at++] = i;
-                n_scored += air == 0;
-            }
-    assert_int_equal(rows->n_rows, s->embeddings.n_slices);
-    assert_int_equal(rows->n_scored, n_scored);
-    assert_int_equal(rows->dim, DIM);
-    assert_int_equal(rows->padded_dim, 64);
-    assert_int_equal((uintptr_t)rows->codes % 64, 0);
-    assert_int_equal((uintptr_t)rows->exact % 64, 0);
-    assert_memory_equal(rows->slice, expected, at * sizeof expected[0]);
-    for (uint32_t r = 0; r < rows->n_rows; r++) {
-        const float *x = s->rows + expected[r] * DIM;
-        int32_t sum = 0;
+            if (s->marks[i] == air)
+                m->slice[m->n++] = i;
+        m->n_scored = air == 0 ? m->n : m->n_scored;
+    }
+    m->n_reps = m->n_scored < 16 ? m->n_scored : 16;
+    for (uint32_t r = 0; r < m->n; r++) {
+        const float *x = s->rows + m->slice[r] * DIM;
+        double norm = 0;
 
-        for (uint32_t k = 0; k < rows->padded_dim; k++) {
-            const int8_t code = rows->codes[r * rows->padded_dim + k];
-            sum += code;
-            if (k >= DIM) {
-                assert_int_equal(code, 0);
-                continue;
-            }
-            const float half = cmir_half_to_float(rows->exact[r * DIM + k]);
-            assert_true(fabsf(half - x[k]) <= fabsf(x[k]) / 2048 + 0x1p-25f);
-            assert_true(fabsf((float)code * rows->scale[r] - half) <= 0.5001f * rows->scale[r]);
-        }
-        assert_int_equal(rows->code_sum[r], sum);
+        for (uint32_t k = 0; k < DIM; k++)
+            norm += (double)x[k] * (double)x[k];
+        norm = sqrt(norm);
+        for (uint32_t k = 0; k < WIDTH; k++)
+            m->exact[r][k] = k < DIM ? (int64_t)nearbyint((double)x[k] * (UNIT / norm)) : 0;
+    }
+    for (uint32_t k = 0; k < WIDTH; k++) {
+        int64_t sum = 0;
+        const int64_t n = m->n_scored;
+
+        for (uint32_t r = 0; r < m->n_scored; r++)
+            sum += m->exact[r][k];
+        m->mean[k] = sum < 0 ? -((-2 * sum + n) / (2 * n)) : (2 * sum + n) / (2 * n);
     }
 }
 
-/* Everything about a stored volume but labels; `snapshot` holds it at `index`. */
+/* The mean of volume `number`: an archive's center, where that was its first. */
 static inline void
-check_candidate(const cmir_snapshot *snapshot, size_t index, uint64_t number)
+model_center(uint64_t number, int64_t center[WIDTH])
 {
     static synthetic s;
+    static model_record m;
+
+    make_synthetic(&s, number);
+    model_exact(&s, &m);
+    memcpy(center, m.mean, sizeof m.mean);
+}
+
+/* y[i] = sum over j of (-1 to the number of bits that i and j share) * x[j]. */
+static inline void
+model_rotate(const int64_t x[WIDTH], int64_t y[WIDTH])
+{
+    for (uint32_t i = 0; i < 64; i++) {
+        y[i] = 0;
+        for (uint32_t j = 0; j < 64; j++) {
+            uint32_t shared = i & j, odd = 0;
+
+            for (; shared != 0; shared >>= 1)
+                odd ^= shared & 1;
+            y[i] += odd ? -x[j] : x[j];
+        }
+    }
+}
+
+static inline void
+model_codes(model_record *m, uint32_t r)
+{
+    int64_t x[WIDTH], a = 0;
+    double left = 0;
+
+    for (uint32_t k = 0; k < WIDTH; k++)
+        x[k] = m->exact[r][k] - m->mean[k];
+    model_rotate(x, m->rotated[r]);
+    for (uint32_t k = 0; k < WIDTH; k++)
+        a = llabs(m->rotated[r][k]) > a ? llabs(m->rotated[r][k]) : a;
+    m->scale[r] = (float)a / (float)(8 * 127 * 32767);
+    m->code_sum[r] = 0;
+    for (uint32_t k = 0; k < WIDTH; k++) {
+        const float y = (float)m->rotated[r][k];
+
+        m->codes[r][k] = a == 0 ? 0 : (int)nearbyintf(y * (127.0f / (float)a));
+        m->code_sum[r] += m->codes[r][k];
+        left += pow((double)m->rotated[r][k] / (8 * UNIT) -
+                        (double)m->codes[r][k] * (double)m->scale[r],
+                    2);
+    }
+    if (r >= m->n_scored)
+        return;
+    m->radius = fmax(m->radius, sqrt((double)model_dot(x, x)) / UNIT);
+    m->residual = fmax(m->residual, sqrt(left));
+}
+
+static inline void
+make_model_record(const synthetic *s, const int64_t center[WIDTH], model_record *m)
+{
+    memset(m, 0, sizeof *m);
+    model_exact(s, m);
+    for (uint32_t r = 0; r < m->n; r++) {
+        model_codes(m, r);
+        m->base[r] = (float)((double)(model_dot(center, m->exact[r]) - model_dot(center, m->mean)) /
+                             (UNIT * UNIT));
+        if (r < m->n_scored && (r == 0 || m->base[r] > m->base_max))
+            m->base_max = m->base[r];
+    }
+}
+
+/* Row r of the record's codes, scales, sums and bases against row `row` of the model. */
+static inline void
+check_coded(const model_record *m, uint32_t row, float scale, float base, int32_t code_sum,
+            const int8_t *codes)
+{
+    assert_true(scale == m->scale[row] && base == m->base[row]);
+    assert_int_equal(code_sum, m->code_sum[row]);
+    for (uint32_t k = 0; k < WIDTH; k++) {
+        assert_int_equal(codes[k], m->codes[row][k]);
+        /* An element is half a code off at most, but for rounding. */
+        assert_true(fabs((double)codes[k] * (double)scale -
+                         (double)m->rotated[row][k] / (8 * UNIT)) <= 0.50001 * (double)scale);
+    }
+}
+
+/* An upper bound, and a tight one. */
+static inline void
+check_rounded_up(float bound, double truth)
+{
+    assert_true((double)bound >= truth && (double)bound <= truth * 1.0000025);
+}
+
+static inline void
+check_rows_of(const synthetic *s, const cmir_rows *rows, const int64_t center[WIDTH])
+{
+    static model_record m;
+
+    make_model_record(s, center, &m);
+    assert_int_equal(rows->n_rows, m.n);
+    assert_int_equal(rows->n_scored, m.n_scored);
+    assert_int_equal(rows->dim, DIM);
+    assert_int_equal(rows->padded_dim, WIDTH);
+    assert_int_equal(rows->n_reps, m.n_reps);
+    assert_int_equal((uintptr_t)rows->codes % 64, 0);
+    assert_int_equal((uintptr_t)rows->rep_codes % 64, 0);
+    assert_int_equal((uintptr_t)rows->exact % 64, 0);
+    assert_int_equal((uintptr_t)rows->mean % 64, 0);
+    assert_memory_equal(rows->slice, m.slice, m.n * sizeof m.slice[0]);
+    assert_true(cmir_rows_slices_rise(rows));
+    for (uint32_t k = 0; k < WIDTH; k++)
+        assert_int_equal(rows->mean[k], m.mean[k]);
+    for (uint32_t r = 0; r < m.n; r++) {
+        for (uint32_t k = 0; k < WIDTH; k++)
+            assert_int_equal(rows->exact[r * WIDTH + k], m.exact[r][k]);
+        check_coded(&m, r, rows->scale[r], rows->base[r], rows->code_sum[r],
+                    rows->codes + r * WIDTH);
+    }
+    for (uint32_t i = m.n * WIDTH; i < (m.n + 15) / 16 * 16 * WIDTH; i++)
+        assert_int_equal(rows->codes[i], 0);
+    for (uint32_t k = 0; k < m.n_reps; k++)
+        check_coded(&m, (2 * k + 1) * m.n_scored / (2 * m.n_reps), rows->rep_scale[k],
+                    rows->rep_base[k], rows->rep_sum[k], rows->rep_codes + k * WIDTH);
+    for (uint32_t k = m.n_reps; k < 16; k++) {
+        assert_true(rows->rep_scale[k] == 0 && rows->rep_base[k] == 0 && rows->rep_sum[k] == 0);
+        for (uint32_t i = 0; i < WIDTH; i++)
+            assert_int_equal(rows->rep_codes[k * WIDTH + i], 0);
+    }
+    check_rounded_up(rows->radius, m.radius);
+    check_rounded_up(rows->residual, m.residual);
+    assert_true(rows->base_max == m.base_max);
+}
+
+/* Everything about a stored volume but labels; `snapshot` holds it at `index`.  Volume `first` was
+ * the first of the archive. */
+static inline void
+check_candidate(const cmir_snapshot *snapshot, size_t index, uint64_t number, uint64_t first)
+{
+    static synthetic s;
+    int64_t center[WIDTH];
     cmir_record *r;
     const cmir_candidate *c = cmir_snapshot_get(snapshot, index);
 
     make_synthetic(&s, number);
     assert_string_equal(c->volume_id, s.id);
-    check_rows_of(&s, &c->rows);
+    model_center(first, center);
+    check_rows_of(&s, &c->rows, center);
     assert_ok(cmir_snapshot_record(snapshot, index, &r, err));
     assert_string_equal(r->info.volume_id, s.id);
     assert_string_equal(r->info.path, s.path);

@@ -33,10 +33,14 @@ test_empty(void **state)
     assert_ok(cmir_snapshot_open(store, NULL, NULL, &snapshot, err));
     assert_int_equal(cmir_snapshot_count(snapshot), 0);
     assert_null(cmir_snapshot_get(snapshot, 0));
+    for (uint32_t k = 0; k < WIDTH; k++)
+        assert_int_equal(cmir_snapshot_center(snapshot)[k], 0);
     cmir_snapshot_close(snapshot);
     assert_refused(CMIR_ENOTFOUND, "'x'", cmir_snapshot_open_one(store, "x", &snapshot, err));
     assert_refused(CMIR_ENOTFOUND, "'x'", cmir_store_get(store, "x", &record, err));
     assert_refused(CMIR_EINVAL, "reading only", cmir_store_remove(store, "x", err));
+    assert_refused(CMIR_EINVAL, "reading only", cmir_store_begin(store, err));
+    assert_false(cmir_store_has_center(store));
     assert_int_equal(n_problems(store), 0);
     cmir_store_close(store);
 }
@@ -112,9 +116,21 @@ test_open_refusals(void **state)
     assert_refused(CMIR_ECORRUPT, "no cmir", cmir_store_open(dir, CMIR_READ, &store, err));
 
     create_archive(in_folder(state, "b"));
-    run_sql(in_folder(state, "b/catalog.sqlite"), "PRAGMA user_version = 2");
-    assert_refused(CMIR_EUNSUPPORTED, "format 2",
-                   cmir_store_open(in_folder(state, "b"), CMIR_READ, &store, err));
+    static const struct {
+        const char *sql, *words;
+        cmir_status status;
+    } versions[] = {{"PRAGMA user_version = 1", "archive format 1; this cmir reads format 2",
+                     CMIR_EUNSUPPORTED},
+                    {"PRAGMA user_version = 3", "archive format 3; this cmir reads format 2",
+                     CMIR_EUNSUPPORTED},
+                    {"PRAGMA user_version = 0", "archive format 0", CMIR_ECORRUPT}};
+    for (size_t i = 0; i < 3; i++) {
+        run_sql(in_folder(state, "b/catalog.sqlite"), versions[i].sql);
+        assert_refused(versions[i].status, versions[i].words,
+                       cmir_store_open(in_folder(state, "b"), CMIR_READ, &store, err));
+        assert_refused(versions[i].status, versions[i].words,
+                       cmir_store_open(in_folder(state, "b"), CMIR_WRITE, &store, err));
+    }
     create_archive(in_folder(state, "c"));
     run_sql(in_folder(state, "c/catalog.sqlite"), "DELETE FROM archive");
     assert_refused(CMIR_ECORRUPT, "which encoder",
@@ -131,6 +147,7 @@ test_open_refusals(void **state)
 struct model {
     bool there[N_VOLUMES];
     int label[N_VOLUMES]; /* value of "grade"; 0: none */
+    unsigned first;       /* the volume that was added first, plus 1; 0: none was */
     uint64_t live, total; /* bytes */
 };
 
@@ -142,7 +159,8 @@ record_nbytes(uint64_t number)
     make_synthetic(&s, number);
     /* docs/format.md, with dim 20: */
     const uint64_t n = s.record.n_slices, column = (4 * n + 63) / 64 * 64;
-    return 64 + 3 * column + (n + 15) / 16 * 16 * 64 + (2 * n * DIM + 63) / 64 * 64;
+    return 64 + 2 * WIDTH + 3 * 64 + 16 * WIDTH + 4 * column + (n + 15) / 16 * 16 * WIDTH +
+           2 * WIDTH * n;
 }
 
 static int
@@ -166,11 +184,18 @@ check_snapshot(cmir_snapshot *snapshot, const struct model *m)
             expected[n++] = i;
     qsort(expected, n, sizeof expected[0], compare_ids);
     assert_int_equal(cmir_snapshot_count(snapshot), n);
+    if (m->first > 0) {
+        int64_t center[WIDTH];
+
+        model_center(m->first - 1, center);
+        for (uint32_t k = 0; k < WIDTH; k++)
+            assert_int_equal(cmir_snapshot_center(snapshot)[k], center[k]);
+    }
     for (size_t i = 0; i < n; i++) {
         cmir_record *r;
         const int want = m->label[expected[i]];
 
-        check_candidate(snapshot, i, expected[i]);
+        check_candidate(snapshot, i, expected[i], m->first - 1);
         assert_ok(cmir_snapshot_record(snapshot, i, &r, err));
         assert_int_equal(r->n_labels, want != 0 ? 3 : 2);
         assert_string_equal(r->labels[0].name, want != 0 ? "grade" : "organ");
@@ -190,6 +215,7 @@ add_or_refuse(cmir_store *store, struct model *m, unsigned number)
     assert_ok(cmir_store_add(store, &s.record, &s.embeddings, &added, err));
     assert_true(added == !m->there[number]);
     if (added) {
+        m->first = m->first == 0 ? number + 1 : m->first;
         m->label[number] = 0;
         m->live += record_nbytes(number);
         m->total += record_nbytes(number);
@@ -257,7 +283,7 @@ open_small_segments(const char *dir)
     cmir_store *store;
 
     assert_ok(cmir_store_open(dir, CMIR_WRITE, &store, err));
-    store->segment_limit = 40000; /* about ten records */
+    store->segment_limit = 40000; /* about six records */
     return store;
 }
 
@@ -268,16 +294,30 @@ run_model(void **state, uint64_t seed)
     struct model m = {0}, then = {0};
     uint64_t random = seed;
     cmir_snapshot *old = NULL;
+    struct model before = {0}; /* the open batch */
+    bool batch = false;
 
     snprintf(name, sizeof name, "m%llu", (unsigned long long)seed);
     const char *path = in_folder(state, name);
     create_archive(path);
     cmir_store *store = open_small_segments(path), *reader;
     assert_ok(cmir_store_open(path, CMIR_READ, &reader, err));
-    for (unsigned step = 0; step < 120; step++) {
-        const unsigned number = below(&random, N_VOLUMES), what = below(&random, 10);
+    for (unsigned step = 0; step < 160; step++) {
+        const unsigned number = below(&random, N_VOLUMES), what = below(&random, 12);
 
-        if (what < 5)
+        if (what >= 10 && !batch) {
+            assert_ok(cmir_store_begin(store, err));
+            before = m;
+            batch = true;
+        } else if (what >= 10) {
+            batch = false;
+            if (what == 10) {
+                assert_ok(cmir_store_commit(store, err));
+            } else {
+                cmir_store_rollback(store);
+                m = before;
+            }
+        } else if (what < 5)
             add_or_refuse(store, &m, number);
         else if (what < 7)
             remove_or_miss(store, &m, number);
@@ -285,17 +325,21 @@ run_model(void **state, uint64_t seed)
             label_two(store, &m, number, 1 + (int)below(&random, 99));
         else if (what < 9 && old == NULL) {
             assert_ok(cmir_snapshot_open(reader, NULL, NULL, &old, err));
-            then = m;
+            then = batch ? before : m;
         } else if (old != NULL) { /* still shows what was, whatever happened since */
             check_snapshot(old, &then);
             cmir_snapshot_close(old);
             old = NULL;
         } else {
-            cmir_store_close(store);
+            cmir_store_close(store); /* an open batch is lost */
             store = open_small_segments(path);
+            m = batch ? before : m;
+            batch = false;
         }
         check_info(store, &m);
     }
+    if (batch)
+        assert_ok(cmir_store_commit(store, err));
     cmir_snapshot_close(old);
     assert_ok(cmir_snapshot_open(reader, NULL, NULL, &old, err));
     check_snapshot(old, &m);
@@ -308,7 +352,7 @@ run_model(void **state, uint64_t seed)
 static void
 test_model(void **state)
 {
-    for (uint64_t seed = 1; seed <= 5; seed++) {
+    for (uint64_t seed = 1; seed <= 8; seed++) {
         print_message("seed %llu\n", (unsigned long long)seed);
         run_model(state, seed);
     }
@@ -457,10 +501,301 @@ test_without(void **state)
         assert_int_equal(cmir_snapshot_count(snapshot), cases[i].n);
         cmir_snapshot_close(snapshot);
     }
+    /* Together with a filter: volumes of organ liver are 0 and 3. */
+    assert_ok(cmir_snapshot_open(store, "organ = 'liver'", &cases[2].without, &snapshot, err));
+    assert_int_equal(cmir_snapshot_count(snapshot), 1);
+    check_candidate(snapshot, 0, 0, 0);
+    assert_null(cmir_snapshot_get(snapshot, 1));
+    cmir_snapshot_close(snapshot);
+    assert_ok(cmir_snapshot_open(store, "organ = 'none'", &cases[5].without, &snapshot, err));
+    assert_int_equal(cmir_snapshot_count(snapshot), 0);
+    cmir_snapshot_close(snapshot);
+    /* Which ones: patients P1 and P2 have volumes 2 to 5. */
+    assert_ok(cmir_snapshot_open(store, NULL, &cases[5].without, &snapshot, err));
+    check_candidate(snapshot, 0, 1, 0);
+    cmir_snapshot_close(snapshot);
     assert_ok(cmir_snapshot_open_one(store, "v4", &snapshot, err));
-    check_candidate(snapshot, 0, 4);
+    check_candidate(snapshot, 0, 4, 0);
     cmir_snapshot_close(snapshot);
     cmir_store_close(store);
+}
+
+/* One that fails, for every reason, leaves the others of its batch. */
+static void
+test_batch_with_failures(void **state)
+{
+    static synthetic s;
+    const char *dir = in_folder(state, "a");
+    cmir_store *store, *reader;
+    cmir_archive_info info;
+    cmir_snapshot *snapshot;
+    cmir_record *r;
+    bool added;
+    size_t n;
+
+    create_archive(dir);
+    store = open_small_segments(dir);
+    assert_ok(cmir_store_open(dir, CMIR_READ, &reader, err));
+    assert_refused(CMIR_EINVAL, "no batch", cmir_store_commit(store, err));
+    cmir_store_rollback(store); /* of nothing */
+    assert_ok(cmir_store_begin(store, err));
+    assert_refused(CMIR_EINVAL, "batch", cmir_store_begin(store, err));
+    /* The first of all fails behind its record: no center stays. */
+    make_synthetic(&s, 8);
+    s.labels[1] = (cmir_label){"PatientAge", "old"};
+    assert_refused(CMIR_EINVAL, "'old'",
+                   cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    assert_false(added || cmir_store_has_center(store));
+    for (uint64_t v = 2; v < 12; v++) {
+        add_synthetic(store, v);
+        assert_true(cmir_store_has_center(store));
+        make_synthetic(&s, v + 100); /* taken */
+        s.record.info.volume_id = v % 2 == 0 ? "v2" : "v3";
+        assert_refused(CMIR_EEXIST, s.record.info.volume_id,
+                       cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+        make_synthetic(&s, v + 200); /* fails once its record is written, and a new segment begun */
+        s.labels[1] = (cmir_label){"PatientAge", "old"};
+        assert_refused(CMIR_EINVAL, "'old'",
+                       cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+        assert_refused(CMIR_ENOTFOUND, "'x'", cmir_store_remove(store, "x", err));
+    }
+    const cmir_label good = {"note", "c"}, bad = {"StudyDate", "yesterday"};
+    const cmir_label_set sets[] = {{"v5", &good, 1}, {"v5", &bad, 1}};
+    assert_refused(CMIR_EINVAL, "yesterday", cmir_store_label(store, sets, 2, &n, err));
+    assert_int_equal(n, 0);
+    assert_ok(cmir_store_remove(store, "v9", err));
+    /* Nobody sees any of it; the batch itself does. */
+    assert_ok(cmir_store_info(reader, &info, err));
+    assert_int_equal(info.n_volumes, 0);
+    assert_ok(cmir_snapshot_open(store, NULL, NULL, &snapshot, err));
+    assert_int_equal(cmir_snapshot_count(snapshot), 0);
+    cmir_snapshot_close(snapshot);
+    assert_ok(cmir_store_info(store, &info, err));
+    assert_int_equal(info.n_volumes, 9);
+    assert_ok(cmir_store_commit(store, err));
+    uint64_t live = 0;
+    for (uint64_t v = 2; v < 12; v++)
+        live += record_nbytes(v);
+    assert_ok(cmir_store_info(reader, &info, err));
+    assert_int_equal(info.n_volumes, 9);
+    assert_int_equal(info.segments_nbytes, live);
+    assert_int_equal(info.dead_nbytes, record_nbytes(9));
+    assert_int_equal(n_problems(reader), 0);
+    assert_ok(cmir_snapshot_open(reader, NULL, NULL, &snapshot, err));
+    static const uint64_t in_order[] = {10, 11, 2, 3, 4, 5, 6, 7, 8};
+    assert_int_equal(cmir_snapshot_count(snapshot), 9);
+    for (size_t i = 0; i < 9; i++)
+        check_candidate(snapshot, i, in_order[i], 2);
+    cmir_snapshot_close(snapshot);
+    assert_ok(cmir_store_get(reader, "v5", &r, err));
+    assert_int_equal(r->n_labels, 2);
+    cmir_record_free(r);
+    cmir_store_close(reader);
+    cmir_store_close(store);
+}
+
+static unsigned
+count_files(void **state, const char *name)
+{
+    char command[200];
+    unsigned n = 0;
+
+    snprintf(command, sizeof command, "ls -A '%s' | wc -l", in_folder(state, name));
+    FILE *f = popen(command, "r");
+    assert_true(f != NULL && fscanf(f, "%u", &n) == 1);
+    pclose(f);
+    return n;
+}
+
+/* Segments written since the batch began, to be synced before it commits; in whatever order. */
+static void
+test_batch_syncs_all(void **state)
+{
+    static synthetic s;
+    const char *dir = in_folder(state, "a");
+    cmir_store *store;
+    bool added;
+
+    create_archive(dir);
+    store = open_small_segments(dir);
+    add_synthetic(store, 6);
+    assert_ok(cmir_store_begin(store, err));
+    /* A large one that does not fit fails in segment 2, a small one goes to segment 1. */
+    make_synthetic(&s, 10);
+    store->segment_limit = record_nbytes(6) + record_nbytes(7);
+    assert_true(record_nbytes(10) > record_nbytes(7));
+    s.labels[1] = (cmir_label){"PatientAge", "old"};
+    assert_refused(CMIR_EINVAL, "'old'",
+                   cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    assert_int_equal(store->unsynced_first, 2);
+    add_synthetic(store, 7);
+    assert_int_equal(store->unsynced_first, 1);
+    assert_int_equal(store->unsynced_last, 2);
+    assert_true(store->segment_made);
+    assert_ok(cmir_store_commit(store, err));
+    assert_int_equal(n_problems(store), 0);
+    cmir_store_close(store);
+    store = open_small_segments(dir); /* and the left-over segment goes with the next writer */
+    add_synthetic(store, 8);
+    assert_int_equal(count_files(state, "a/segments"), 1);
+    assert_int_equal(n_problems(store), 0);
+    cmir_store_close(store);
+}
+
+/* What was rolled back was never there, the center neither. */
+static void
+test_rolled_back_batch(void **state)
+{
+    static synthetic s;
+    const char *dir = in_folder(state, "a");
+    int64_t center[WIDTH];
+    cmir_store *store;
+    cmir_archive_info info;
+    cmir_snapshot *snapshot;
+    cmir_built *early[2], *late;
+    bool added;
+
+    create_archive(dir);
+    store = open_small_segments(dir);
+    assert_ok(cmir_store_begin(store, err));
+    for (uint64_t v = 20; v < 50; v++)
+        add_synthetic(store, v); /* several segments */
+    assert_true(cmir_store_has_center(store));
+    make_synthetic(&s, 60);
+    assert_ok(cmir_store_build(store, s.id, &s.embeddings, &late, err));
+    assert_true(count_files(state, "a/segments") > 2);
+    cmir_store_rollback(store);
+    cmir_store_rollback(store); /* of nothing */
+    assert_false(cmir_store_has_center(store));
+    assert_ok(cmir_store_info(store, &info, err));
+    assert_true(info.n_volumes == 0 && info.segments_nbytes == 0);
+    assert_int_equal(n_problems(store), 0);
+
+    /* A record fits one center: that of an archive without, or of one that is gone, is another. */
+    assert_refused(CMIR_EINVAL, "v60", cmir_store_put(store, &s.record, late, &added, err));
+    for (uint64_t v = 2; v < 4; v++) {
+        make_synthetic(&s, v);
+        assert_ok(cmir_store_build(store, s.id, &s.embeddings, &early[v - 2], err));
+        assert_false(cmir_store_has_center(store));
+    }
+    make_synthetic(&s, 2);
+    assert_ok(cmir_store_put(store, &s.record, early[0], &added, err));
+    assert_true(added && cmir_store_has_center(store));
+    make_synthetic(&s, 3);
+    assert_refused(CMIR_EINVAL, "v3", cmir_store_put(store, &s.record, early[1], &added, err));
+    assert_false(added);
+    add_synthetic(store, 3);
+    for (int i = 0; i < 2; i++)
+        cmir_built_free(early[i]);
+    cmir_built_free(late);
+    cmir_built_free(NULL);
+    assert_int_equal(count_files(state, "a/segments"), 1); /* nothing is left over */
+
+    /* The center is that of the first, though it goes and others come. */
+    assert_ok(cmir_store_remove(store, "v2", err));
+    assert_ok(cmir_store_remove(store, "v3", err));
+    cmir_store_close(store);
+    store = open_small_segments(dir);
+    assert_true(cmir_store_has_center(store));
+    add_synthetic(store, 7);
+    assert_ok(cmir_store_begin(store, err));
+    add_synthetic(store, 8);
+    cmir_store_rollback(store);
+    assert_true(cmir_store_has_center(store));
+    add_synthetic(store, 2);
+    assert_ok(cmir_snapshot_open(store, NULL, NULL, &snapshot, err));
+    assert_int_equal(cmir_snapshot_count(snapshot), 2);
+    model_center(2, center);
+    for (uint32_t k = 0; k < WIDTH; k++)
+        assert_int_equal(cmir_snapshot_center(snapshot)[k], center[k]);
+    check_candidate(snapshot, 0, 2, 2);
+    check_candidate(snapshot, 1, 7, 2);
+    cmir_snapshot_close(snapshot);
+    assert_int_equal(n_problems(store), 0);
+    cmir_store_close(store);
+}
+
+/* What ends a transaction behind the store's back ends the batch. */
+static void
+test_ended_batch(void **state)
+{
+    static synthetic s;
+    const char *dir = in_folder(state, "a");
+    cmir_store *store;
+    cmir_archive_info info;
+    bool added;
+
+    create_archive(dir);
+    assert_ok(cmir_store_open(dir, CMIR_WRITE, &store, err));
+    add_synthetic(store, 1);
+    assert_ok(cmir_store_begin(store, err));
+    add_synthetic(store, 2);
+    cmir_db_rollback(store->db); /* as SQLite does where the disk is full */
+    make_synthetic(&s, 3);
+    assert_refused(CMIR_EIO, "batch",
+                   cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    assert_false(added);
+    assert_refused(CMIR_EIO, "batch", cmir_store_remove(store, "v1", err));
+    assert_refused(CMIR_EIO, "batch", cmir_store_commit(store, err));
+    assert_ok(cmir_store_info(store, &info, err));
+    assert_int_equal(info.n_volumes, 1);
+    add_synthetic(store, 3); /* and the store works on */
+    assert_ok(cmir_store_begin(store, err));
+    add_synthetic(store, 2);
+    assert_ok(cmir_store_commit(store, err));
+    assert_int_equal(n_problems(store), 0);
+    cmir_store_close(store);
+}
+
+/* Snapshots of one state share a listing; a change makes another, the old ones stay as they are. */
+static void
+test_listings(void **state)
+{
+    const char *dir = in_folder(state, "a");
+    const cmir_without without = {"v1", NULL, NULL};
+    const cmir_label label = {"note", "x"};
+    const cmir_label_set set = {"v1", &label, 1};
+    cmir_store *writer, *reader;
+    cmir_snapshot *a, *b, *c, *d;
+    size_t n;
+
+    create_archive(dir);
+    assert_ok(cmir_store_open(dir, CMIR_WRITE, &writer, err));
+    add_synthetic(writer, 1);
+    add_synthetic(writer, 2);
+    assert_ok(cmir_store_open(dir, CMIR_READ, &reader, err));
+    assert_ok(cmir_snapshot_open(reader, NULL, NULL, &a, err));
+    assert_ok(cmir_snapshot_open(reader, NULL, NULL, &b, err));
+    assert_ok(cmir_snapshot_open(reader, "Slices > 0", &without, &c, err));
+    assert_ptr_equal(cmir_snapshot_get(a, 0), cmir_snapshot_get(b, 0));
+    assert_ptr_equal(cmir_snapshot_get(a, 1), cmir_snapshot_get(c, 0));
+    assert_ptr_equal(cmir_snapshot_center(a), cmir_snapshot_center(c));
+    cmir_snapshot_close(b);
+    add_synthetic(writer, 3);
+    assert_ok(cmir_snapshot_open(reader, NULL, NULL, &b, err));
+    assert_int_equal(cmir_snapshot_count(b), 3);
+    assert_ptr_not_equal(cmir_snapshot_get(a, 0), cmir_snapshot_get(b, 0));
+    assert_int_equal(cmir_snapshot_count(a), 2);
+    assert_ok(cmir_store_label(writer, &set, 1, &n, err)); /* a label is another state, too */
+    assert_ok(cmir_snapshot_open(reader, "note = 'x'", NULL, &d, err));
+    assert_int_equal(cmir_snapshot_count(d), 1);
+    assert_ptr_not_equal(cmir_snapshot_get(b, 0), cmir_snapshot_get(d, 0));
+    assert_ok(cmir_store_remove(writer, "v2", err));
+    check_candidate(a, 0, 1, 1);
+    check_candidate(a, 1, 2, 1);
+    check_candidate(b, 2, 3, 1);
+    check_candidate(c, 0, 2, 1);
+    check_candidate(d, 0, 1, 1);
+    cmir_snapshot_close(a);
+    cmir_snapshot_close(b);
+    cmir_snapshot_close(c);
+    cmir_snapshot_close(d);
+    assert_ok(cmir_snapshot_open(reader, NULL, NULL, &a, err));
+    assert_int_equal(cmir_snapshot_count(a), 2);
+    check_candidate(a, 1, 3, 1);
+    cmir_snapshot_close(a);
+    cmir_store_close(reader);
+    cmir_store_close(writer);
 }
 
 int
@@ -475,6 +810,11 @@ main(void)
         cmocka_unit_test_setup_teardown(test_refused_volumes, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_fill, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_without, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_batch_with_failures, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_batch_syncs_all, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_rolled_back_batch, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_ended_batch, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_listings, make_folder, remove_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
