@@ -16,7 +16,7 @@ import pytest
 
 CMIR = os.environ['CMIR']
 SOURCE = pathlib.Path(os.environ.get('CMIR_SOURCE', '.'))
-GOLDEN = SOURCE / 'tests/golden/format_1'
+GOLDEN = SOURCE / 'tests/golden/format_2'
 SEED = 20240305
 FILLED = ['patient_id', 'study_uid', 'modality', 'patient_sex', 'patient_age', 'study_date', 'body_part']
 
@@ -125,7 +125,7 @@ def test_golden(golden):
     assert sorted(volumes) == ['v2', 'v5', 'v9']
     assert sum(segments.values()) > sum(v['nbytes'] for v, _ in volumes.values())  # v3 was removed
     volume, _ = volumes['v5']
-    assert volume['labels']['note'] == 'of the first format' and volume['patient_sex'] == 'F'
+    assert volume['labels']['note'] == 'of the second format' and volume['patient_sex'] == 'F'
     assert volume['filled'] == 1 << FILLED.index('patient_sex')
     assert volume['path'] == '/scans/ä v5.nii' and volume['uids'][0] == '1.2.3.5.0'
     assert np.array_equal(volume['mm'], -100.5 + 2.5 * np.arange(volume['n_slices']))

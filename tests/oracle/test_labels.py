@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 
 CMIR = os.environ['CMIR']
-GOLDEN = pathlib.Path(os.environ.get('CMIR_SOURCE', '.')) / 'tests/golden/format_1'
+GOLDEN = pathlib.Path(os.environ.get('CMIR_SOURCE', '.')) / 'tests/golden/format_2'
 IDS = ['v2', 'v5', 'v9']
 PIECES = ['a', 'Z', '0', ' ', ',', '"', '\n', '\r\n', ';', '\t', "'", 'ä', '肝', '🫁', '\\', '%', '-']
 SEED = 20240306
