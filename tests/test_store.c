@@ -732,8 +732,7 @@ test_ended_batch(void **state)
     add_synthetic(store, 2);
     cmir_db_rollback(store->db); /* as SQLite does where the disk is full */
     make_synthetic(&s, 3);
-    assert_refused(CMIR_EIO, "batch",
-                   cmir_store_add(store, &s.record, &s.embeddings, &added, err));
+    assert_refused(CMIR_EIO, "batch", cmir_store_add(store, &s.record, &s.embeddings, &added, err));
     assert_false(added);
     assert_refused(CMIR_EIO, "batch", cmir_store_remove(store, "v1", err));
     assert_refused(CMIR_EIO, "batch", cmir_store_commit(store, err));

@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <zlib.h>
+
 #include "store/store_internal.h"
 
 /* Numbers of volumes that are not large. */
@@ -36,15 +38,21 @@ touch_everything(const cmir_snapshot *snapshot)
         const size_t padded = (rows->n_rows + 15u) / 16 * 16;
 
         assert_true(rows->n_scored >= 1 && rows->n_scored <= rows->n_rows);
-        for (uint32_t r = 0; r < rows->n_rows; r++) {
-            assert_true(rows->slice[r] < rows->n_rows);
-            sum +=
-                (double)rows->code_sum[r] + (isfinite(rows->scale[r]) ? (double)rows->scale[r] : 0);
-        }
+        assert_true(rows->n_reps >= 1 && rows->n_reps <= 16);
+        for (uint32_t r = 0; r < rows->n_rows; r++)
+            sum += (double)rows->code_sum[r] + rows->slice[r] +
+                   (isfinite(rows->scale[r]) ? (double)rows->scale[r] : 0) +
+                   (isfinite(rows->base[r]) ? (double)rows->base[r] : 0);
         for (size_t i = 0; i < padded * rows->padded_dim; i++)
             sum += rows->codes[i];
-        for (size_t i = 0; i < (size_t)rows->n_rows * rows->dim; i++)
+        for (size_t i = 0; i < (size_t)rows->n_rows * rows->padded_dim; i++)
             sum += rows->exact[i];
+        for (size_t i = 0; i < rows->padded_dim; i++)
+            sum += rows->mean[i] + cmir_snapshot_center(snapshot)[i];
+        for (size_t i = 0; i < (size_t)16 * rows->padded_dim; i++)
+            sum += rows->rep_codes[i];
+        for (size_t i = 0; i < 16; i++)
+            sum += rows->rep_sum[i] + (rows->rep_scale[i] > 0) + (rows->rep_base[i] > 0);
         if (cmir_snapshot_record(snapshot, c, &record, &err) != CMIR_OK)
             continue;
         for (uint32_t i = 0; i < record->n_slices; i++)
@@ -133,6 +141,143 @@ test_segment_bytes(void **state)
         flip(path, at, bit);
     }
     assert_int_equal(v, 3);
+    assert_int_equal(read_all(dir, fault), 0);
+}
+
+static void
+run_sql(const char *path, const char *sql)
+{
+    cmir_db *db;
+
+    assert_ok(cmir_db_open(path, CMIR_DB_CREATE, &db, err));
+    assert_ok(cmir_db_exec(db, "PRAGMA foreign_keys = OFF", err));
+    assert_ok(cmir_db_exec(db, sql, err));
+    cmir_db_close(db);
+}
+
+/* Damages the first record; its checksums are made right. */
+static void
+forge(void **state, off_t at, const void *bytes, size_t nbytes)
+{
+    const char *path = in_folder(state, "a/segments/00000001.seg");
+    static synthetic s;
+    char sql[100];
+
+    make_synthetic(&s, volumes[0]);
+    const size_t length = (size_t)cmir_record_nbytes(s.record.n_slices, DIM);
+    uint8_t *record = malloc(length);
+    const int fd = open(path, O_RDWR);
+    assert_true(record != NULL && fd >= 0);
+    assert_int_equal(pread(fd, record, length, 0), length);
+    memcpy(record + at, bytes, nbytes);
+    const uint32_t planes = (uint32_t)crc32(0, record + 64, (uInt)length - 64);
+    memcpy(record + 40, &planes, 4);
+    const uint32_t header = (uint32_t)crc32(0, record, 60);
+    memcpy(record + 60, &header, 4);
+    assert_int_equal(pwrite(fd, record, length, 0), length);
+    close(fd);
+    free(record);
+    snprintf(sql, sizeof sql, "UPDATE volumes SET crc = %u WHERE volume_id = '%s'",
+             (unsigned)header, s.id);
+    run_sql(in_folder(state, "a/catalog.sqlite"), sql);
+}
+
+/* Records with right checksums that do not follow from their rows, or contradict the catalogue:
+ * verify tells in what. */
+static void
+test_forged_records(void **state)
+{
+    static synthetic s;
+    static model_record m;
+    char fault[240], dir[120], path[120], catalog[120];
+    cmir_store *store;
+    cmir_snapshot *snapshot;
+
+    snprintf(dir, sizeof dir, "%s", in_folder(state, "a"));
+    snprintf(path, sizeof path, "%s", in_folder(state, "a/segments/00000001.seg"));
+    snprintf(catalog, sizeof catalog, "%s", in_folder(state, "a/catalog.sqlite"));
+    make_archive(state, "a");
+    make_synthetic(&s, volumes[0]);
+    model_exact(&s, &m);
+    /* docs/format.md, with dim 20: */
+    const uint32_t n = s.record.n_slices, column = (4 * n + 63) / 64 * 64;
+    const uint32_t mean = 64, reps = mean + 2 * WIDTH, rep_codes = reps + 3 * 64,
+                   slice = rep_codes + 16 * WIDTH, scale = slice + column, base = scale + column,
+                   code_sum = base + column, codes = code_sum + column,
+                   exact = codes + (n + 15) / 16 * 16 * WIDTH;
+    assert_true(n > 4 && n % 16 != 0);
+    static const uint8_t one[8] = {1, 1, 1, 1, 1, 1, 1, 1}, zero[8];
+    const float third = 0.25f, nothing = NAN;
+    const uint32_t small = 5, many = 18;
+    const int16_t more = (int16_t)(m.exact[0][0] + m.n_scored), most = 32767;
+    const struct {
+        uint32_t at;
+        const void *bytes;
+        uint32_t nbytes;
+        const char *words;
+    } cases[] = {
+        {8, one, 1, "record version 1; this cmir reads version 2"},
+        {12, &many, 4, "contradict"},
+        {16, one, 1, "contradict"},
+        {20, &many, 4, "contradict"},
+        {24, one, 1, "contradict"},
+        {32, one, 1, "contradict"},
+        {56, zero, 4, "contradict"},
+        {56, &many, 4, "contradict"},
+        {56, &small, 4, "its header: not what"},
+        {44, &third, 4, "its header: not what"},
+        {44, &nothing, 4, "its header: not what"},
+        {48, &third, 4, "its header: not what"},
+        {48, &nothing, 4, "its header: not what"},
+        {52, &third, 4, "its header: not what"},
+        {mean, one, 1, "the mean of its rows: not what"},
+        {mean + 2 * DIM, one, 1, "the mean of its rows: not what"}, /* padding */
+        {reps, one, 2, "its representatives: not what"},
+        {reps + 64, one, 2, "its representatives: not what"},
+        {reps + 128, one, 2, "its representatives: not what"},
+        {rep_codes + 3, one, 8, "its representatives: not what"},
+        {slice, one, 2, "its slice numbers: not what"},
+        {slice + 4 * n, one, 1, "its slice numbers: not what"}, /* padding */
+        {scale + 4, &third, 4, "the scales of its codes: not what"},
+        {base + 4, &third, 4, "its products with the center: not what"},
+        {code_sum, one, 4, "the sums of its codes: not what"},
+        {codes + WIDTH, one, 8, "its codes: not what"},
+        {codes + n * WIDTH, one, 1, "its codes: not what"}, /* padding */
+        {exact, &more, 2, "the mean of its rows: not what"},
+        {exact + 2 * DIM, one, 1, "row 0: padding that is not zero"},
+        {exact + 2 * WIDTH, &most, 2, "row 1: its length is"},
+    };
+    assert_int_equal(exact + 2 * WIDTH * n, cmir_record_nbytes(n, DIM));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char command[800];
+
+        snprintf(command, sizeof command, "cp '%s' '%s.kept' && cp '%s' '%s.kept'", path, path,
+                 catalog, catalog);
+        assert_int_equal(system(command), 0);
+        forge(state, cases[i].at, cases[i].bytes, cases[i].nbytes);
+        snprintf(command, sizeof command, "mv '%s.kept' '%s.aside'", path, dir);
+        assert_int_equal(system(command), 0);
+        if (read_all(dir, fault) != 1 || strncmp(fault, "v2: ", 4) != 0 ||
+            strstr(fault, cases[i].words) == NULL)
+            fail_msg("byte %u: not '%s': %s", (unsigned)cases[i].at, cases[i].words, fault);
+        /* The others can be had one by one, whatever is wrong with this one. */
+        assert_ok(cmir_store_open(dir, CMIR_READ, &store, err));
+        assert_ok(cmir_snapshot_open_one(store, "v9", &snapshot, err));
+        check_candidate(snapshot, 0, 9, 2);
+        cmir_snapshot_close(snapshot);
+        const bool header = strstr(cases[i].words, "not what") == NULL && cases[i].at < 64;
+        cmir_error cause = {0};
+        const cmir_status st = cmir_snapshot_open(store, NULL, NULL, &snapshot, &cause);
+        assert_int_equal(st == CMIR_OK, !header);
+        if (st == CMIR_OK)
+            cmir_snapshot_close(snapshot);
+        else
+            assert_non_null(strstr(cause.msg, cases[i].words));
+        cmir_store_close(store);
+        snprintf(command, sizeof command, "mv '%s.aside' '%s' && mv '%s.kept' '%s'", dir, path,
+                 catalog, catalog);
+        assert_int_equal(system(command), 0);
+    }
     assert_int_equal(read_all(dir, fault), 0);
 }
 
@@ -233,17 +378,6 @@ test_left_over_bytes(void **state)
     assert_non_null(strstr(fault, "notes.txt"));
 }
 
-static void
-run_sql(const char *path, const char *sql)
-{
-    cmir_db *db;
-
-    assert_ok(cmir_db_open(path, CMIR_DB_CREATE, &db, err));
-    assert_ok(cmir_db_exec(db, "PRAGMA foreign_keys = OFF", err));
-    assert_ok(cmir_db_exec(db, sql, err));
-    cmir_db_close(db);
-}
-
 /* A catalogue that is a sound database and says what is not so. */
 static void
 test_lying_catalogue(void **state)
@@ -279,7 +413,13 @@ test_lying_catalogue(void **state)
         "UPDATE segments SET nbytes = nbytes + 64",
         "UPDATE segments SET nbytes = -64",
         "UPDATE segments SET number = 0",
+        "UPDATE archive SET center = NULL",
+        "UPDATE archive SET center = x'00'",
+        "UPDATE archive SET center = zeroblob(128)",
+        "UPDATE archive SET center = zeroblob(256)",
+        "UPDATE archive SET center = zeroblob(1000000)",
         "UPDATE archive SET dim = 21",
+        "UPDATE archive SET dim = 65",
         "UPDATE archive SET dim = 0",
         "UPDATE archive SET encoder_sha256 = 'ff' || substr(encoder_sha256, 3)",
         "UPDATE archive SET encoder_sha256 = ''",
@@ -334,7 +474,7 @@ test_catalogue_bytes(void **state)
     assert_int_equal(read_all(dir, fault), 0);
 }
 
-/* The archive of format 1 that is kept for ever.  It was made by an earlier cmir; its volumes are
+/* The archive of format 2 that is kept for ever.  It was made by an earlier cmir; its volumes are
  * those of synthetic.h. */
 static void
 test_golden(void **state)
@@ -346,7 +486,7 @@ test_golden(void **state)
     cmir_archive_info info;
     cmir_record *r;
 
-    snprintf(command, sizeof command, "cp -r '%s/tests/golden/format_1' '%s'",
+    snprintf(command, sizeof command, "cp -r '%s/tests/golden/format_2' '%s'",
              source == NULL ? "." : source, in_folder(state, "a"));
     assert_int_equal(system(command), 0);
     assert_ok(cmir_store_open(in_folder(state, "a"), CMIR_READ, &store, err));
@@ -357,13 +497,13 @@ test_golden(void **state)
     assert_ok(cmir_snapshot_open(store, NULL, NULL, &snapshot, err));
     assert_int_equal(cmir_snapshot_count(snapshot), 3);
     for (size_t i = 0; i < 3; i++)
-        check_candidate(snapshot, i, volumes[i]);
+        check_candidate(snapshot, i, volumes[i], 2);
     cmir_snapshot_close(snapshot);
     assert_ok(cmir_store_get(store, "v5", &r, err));
     assert_string_equal(r->info.patient_sex, "F");
     assert_int_equal(r->n_labels, 3);
     assert_string_equal(r->labels[0].name, "note");
-    assert_string_equal(r->labels[0].value, "of the first format");
+    assert_string_equal(r->labels[0].value, "of the second format");
     cmir_record_free(r);
     cmir_store_close(store);
     /* And it can still be written to. */
@@ -378,6 +518,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_segment_bytes, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_forged_records, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_swapped_records, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_missing_bytes, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_left_over_bytes, make_folder, remove_folder),

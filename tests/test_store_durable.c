@@ -98,7 +98,7 @@ check_changes(const char *dir, unsigned n_done)
         }
         if (st != CMIR_OK)
             fail_msg("change %u of %u is lost: %s", i, n_done, cause.msg);
-        check_candidate(snapshot, 0, i);
+        check_candidate(snapshot, 0, i, 0);
         cmir_snapshot_close(snapshot);
     }
     cmir_store_close(store);
@@ -122,10 +122,132 @@ count_reports(int fd, unsigned n_done, unsigned at_most)
     return n_done;
 }
 
+/* Batch b: volumes 20 b to 20 b + 11, of which an even batch removes the first three again, all in
+ * one transaction; some changes of it fail.  Done again after a crash it finds its work done, or
+ * nothing of it. */
+enum { BATCH = 12, BATCH_STEP = 20, BATCH_REMOVED = 3 };
+
+static cmir_status
+run_batch(cmir_store *store, unsigned b, cmir_error *err)
+{
+    static synthetic s;
+    bool added;
+    cmir_status st = cmir_store_begin(store, err);
+
+    for (unsigned k = 0; k < BATCH && st == CMIR_OK; k++) {
+        make_synthetic(&s, b * BATCH_STEP + k + 1000000); /* fails, its record written */
+        s.labels[1] = (cmir_label){"PatientAge", "old"};
+        if (cmir_store_add(store, &s.record, &s.embeddings, &added, err) != CMIR_EINVAL)
+            return CMIR_ECORRUPT;
+        *err = (cmir_error){0};
+        make_synthetic(&s, b * BATCH_STEP + k);
+        st = cmir_store_add(store, &s.record, &s.embeddings, &added, err);
+    }
+    for (unsigned k = 0; k < BATCH_REMOVED && b % 2 == 0 && st == CMIR_OK; k++) {
+        char id[24];
+
+        snprintf(id, sizeof id, "v%u", b * BATCH_STEP + k);
+        st = cmir_store_remove(store, id, err);
+    }
+    return st == CMIR_OK ? cmir_store_commit(store, err) : st;
+}
+
+static bool
+is_there(cmir_store *store, unsigned number)
+{
+    cmir_record *r;
+    char id[24];
+
+    snprintf(id, sizeof id, "v%u", number);
+    if (cmir_store_get(store, id, &r, NULL) != CMIR_OK)
+        return false;
+    cmir_record_free(r);
+    return true;
+}
+
+/* Whether more bytes lie behind what the catalogue names than two changes that failed leave. */
+static bool
+has_tail(const char *dir)
+{
+    cmir_store *store;
+    uint32_t last;
+    uint64_t end, nbytes = 0;
+
+    assert_ok(cmir_store_open(dir, CMIR_READ, &store, err));
+    assert_ok(cmir_catalog_tail(store->db, &last, &end, err));
+    cmir_store_close(store);
+    for (uint32_t n = last == 0 ? 1 : last;; n++) {
+        char path[160];
+        struct stat file;
+
+        snprintf(path, sizeof path, "%s/segments/%08u.seg", dir, (unsigned)n);
+        if (stat(path, &file) != 0)
+            break;
+        nbytes += (uint64_t)file.st_size;
+    }
+    return nbytes > end + 24000;
+}
+
+/* The child, as make_changes(). */
+static void
+make_batches(const char *dir, unsigned first, int pipe_fd)
+{
+    cmir_store *store = NULL;
+    cmir_error err = {0};
+
+    for (unsigned b = first;; b++) {
+        if (store != NULL && b % 4 == 0) {
+            cmir_store_close(store);
+            store = NULL;
+        }
+        if (store == NULL && cmir_store_open(dir, CMIR_WRITE, &store, &err) != CMIR_OK)
+            break;
+        store->segment_limit = SEGMENT_LIMIT;
+        if (!is_there(store, b * BATCH_STEP + BATCH - 1) && run_batch(store, b, &err) != CMIR_OK)
+            break;
+        if (write(pipe_fd, &b, sizeof b) != sizeof b)
+            break;
+    }
+    fprintf(stderr, "child: %s\n", err.msg);
+    _exit(1);
+}
+
+/* Batches 0 .. n_done - 1 are there; batch n_done is, or is not, but not in part. */
+static void
+check_batches(const char *dir, unsigned n_done, unsigned *n_unreported)
+{
+    cmir_store *store;
+    cmir_snapshot *snapshot;
+    size_t at = 0, n_expected = 0;
+
+    assert_ok(cmir_store_open(dir, CMIR_READ, &store, err));
+    assert_int_equal(n_problems(store), 0);
+    const bool unreported = is_there(store, n_done * BATCH_STEP + BATCH - 1);
+    *n_unreported += unreported;
+    assert_ok(cmir_snapshot_open(store, NULL, NULL, &snapshot, err));
+    for (unsigned b = 0; b < n_done + unreported; b++)
+        for (unsigned k = 0; k < BATCH; k++) {
+            const bool there = is_there(store, b * BATCH_STEP + k);
+
+            if (there != (b % 2 != 0 || k >= BATCH_REMOVED))
+                fail_msg("batch %u of %u, volume %u: %d", b, n_done, k, there);
+            n_expected += there;
+        }
+    if (cmir_snapshot_count(snapshot) != n_expected)
+        fail_msg("%zu volumes, not %zu: part of batch %u", cmir_snapshot_count(snapshot),
+                 n_expected, n_done);
+    for (; at < n_expected; at++)
+        check_candidate(snapshot, at,
+                        strtoull(cmir_snapshot_get(snapshot, at)->volume_id + 1, NULL, 10), 0);
+    cmir_snapshot_close(snapshot);
+    cmir_store_close(store);
+}
+
 /* Starts a child, waits for some of its reports and then `us`, kills it, and gives the number of
  * changes that are done now. */
 static unsigned
-run_and_kill(const char *dir, unsigned n_done, unsigned n_reports, uint32_t us)
+run_and_kill(void (*child)(const char *dir, unsigned first, int pipe_fd), const char *dir,
+             unsigned n_done, unsigned n_reports, uint32_t us)
 {
     int ends[2], status;
 
@@ -134,7 +256,7 @@ run_and_kill(const char *dir, unsigned n_done, unsigned n_reports, uint32_t us)
     assert_true(pid >= 0);
     if (pid == 0) {
         close(ends[0]);
-        make_changes(dir, n_done, ends[1]);
+        child(dir, n_done, ends[1]);
     }
     close(ends[1]);
     n_done = count_reports(ends[0], n_done, n_reports);
@@ -157,7 +279,7 @@ test_kill(void **state)
     create_archive(dir);
     for (unsigned k = 0; k < N_KILLS; k++) {
         n_before = n_done;
-        n_done = run_and_kill(dir, n_done, below(&random, 5), below(&random, 20000));
+        n_done = run_and_kill(make_changes, dir, n_done, below(&random, 5), below(&random, 20000));
         /* Read before a writer has tidied up, and not only after. */
         check_changes(dir, n_done);
         if (k % 10 == 9)
@@ -165,6 +287,28 @@ test_kill(void **state)
                           n_done - n_before);
     }
     assert_true(n_done > N_KILLS); /* the children came to do something */
+}
+
+/* The same with batches: all of one or none, and the center is that of the first, whatever was lost
+ * before it. */
+static void
+test_kill_batches(void **state)
+{
+    const char *dir = in_folder(state, "a");
+    uint64_t random = seed_of_run() + 1;
+    unsigned n_done = 0, n_unreported = 0, n_tails = 0;
+
+    create_archive(dir);
+    for (unsigned k = 0; k < N_KILLS; k++) {
+        n_done = run_and_kill(make_batches, dir, n_done, below(&random, 3), below(&random, 15000));
+        check_batches(dir, n_done, &n_unreported);
+        n_tails += has_tail(dir);
+        if (k % 10 == 9)
+            print_message("kill %u: %u batches, %u killed amid records, %u before the report\n",
+                          k + 1, n_done, n_tails, n_unreported);
+    }
+    assert_true(n_done > N_KILLS / 4);
+    assert_true(n_tails > N_KILLS / 4); /* the kills came amid batches */
 }
 
 /* A reader while another process writes: every state it sees is whole, and none is older than the
@@ -184,20 +328,19 @@ test_reader_beside_writer(void **state)
     if (pid == 0)
         make_changes(dir, 0, ends[1]);
     assert_ok(cmir_store_open(dir, CMIR_READ, &reader, err));
-    while (n_before < 60) {
+    while (n_before < 60 || n_states <= 5) {
         cmir_snapshot *s;
 
         assert_ok(cmir_snapshot_open(reader, NULL, NULL, &s, err));
         const size_t n = cmir_snapshot_count(s);
         assert_true(n + 1 >= n_before); /* one removal at most per four additions */
         for (size_t i = 0; i < n; i++)
-            check_candidate(s, i, strtoull(cmir_snapshot_get(s, i)->volume_id + 1, NULL, 10));
+            check_candidate(s, i, strtoull(cmir_snapshot_get(s, i)->volume_id + 1, NULL, 10), 0);
         n_states += n != n_before;
         n_before = n;
         cmir_snapshot_close(s);
         assert_int_equal(n_problems(reader), 0);
     }
-    assert_true(n_states > 5);
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
     cmir_store_close(reader);
@@ -271,6 +414,83 @@ fill_disk(const char *dir, rlim_t limit)
     _exit((int)(told && added && faults == 0 ? 100 + n : n));
 }
 
+/* The same in one batch of 90: exit status 100 where none of it is there, 101 where all of it. */
+static void
+fill_disk_batch(const char *dir, rlim_t limit)
+{
+    static synthetic s;
+    struct rlimit old, tight;
+    cmir_store *store;
+    cmir_archive_info info = {0};
+    cmir_error err = {0};
+    bool added;
+    uint64_t faults = 1;
+
+    signal(SIGXFSZ, SIG_IGN);
+    if (getrlimit(RLIMIT_FSIZE, &old) != 0 ||
+        cmir_store_open(dir, CMIR_WRITE, &store, &err) != CMIR_OK)
+        _exit(1);
+    tight = old;
+    tight.rlim_cur = limit;
+    setrlimit(RLIMIT_FSIZE, &tight);
+    cmir_status st = cmir_store_begin(store, &err);
+    for (unsigned n = 0; n < 90 && st == CMIR_OK; n++) {
+        make_synthetic(&s, n);
+        st = cmir_store_add(store, &s.record, &s.embeddings, &added, &err);
+    }
+    if (st == CMIR_OK)
+        st = cmir_store_commit(store, &err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    if (st != CMIR_OK && st != CMIR_EIO)
+        _exit(2);
+    if (st != CMIR_OK)
+        cmir_store_rollback(store); /* nothing, where commit failed */
+    if (cmir_store_info(store, &info, &err) != CMIR_OK ||
+        info.n_volumes != (st == CMIR_OK ? 90 : 0) ||
+        cmir_store_has_center(store) != (st == CMIR_OK))
+        _exit(3);
+    make_synthetic(&s, 100);
+    err = (cmir_error){0};
+    if (cmir_store_add(store, &s.record, &s.embeddings, &added, &err) != CMIR_OK || !added ||
+        cmir_store_verify(store, print_problem, NULL, &faults, &err) != CMIR_OK || faults != 0)
+        _exit(4);
+    cmir_store_close(store);
+    _exit(st == CMIR_OK ? 101 : 100);
+}
+
+static void
+test_full_disk_batch(void **state)
+{
+    unsigned n_lost = 0, n_whole = 0;
+
+    for (rlim_t limit = 1024; limit < 2000000; limit += limit / 4) {
+        char name[24];
+        int status;
+        cmir_store *store;
+        cmir_archive_info info;
+
+        snprintf(name, sizeof name, "a%llu", (unsigned long long)limit);
+        const char *dir = in_folder(state, name);
+        create_archive(dir);
+        const pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            fill_disk_batch(dir, limit);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) < 100)
+            fail_msg("limit %llu: %d", (unsigned long long)limit, WEXITSTATUS(status));
+        n_lost += WEXITSTATUS(status) == 100;
+        n_whole += WEXITSTATUS(status) == 101;
+        assert_ok(cmir_store_open(dir, CMIR_READ, &store, err));
+        assert_int_equal(n_problems(store), 0);
+        assert_ok(cmir_store_info(store, &info, err));
+        assert_int_equal(info.n_volumes, WEXITSTATUS(status) == 101 ? 91 : 1);
+        cmir_store_close(store);
+    }
+    assert_true(n_lost > 3 && n_whole > 1);
+}
+
 static void
 test_full_disk(void **state)
 {
@@ -301,7 +521,7 @@ test_full_disk(void **state)
 
             snprintf(id, sizeof id, "v%u", i);
             assert_ok(cmir_snapshot_open_one(store, id, &snapshot, err));
-            check_candidate(snapshot, 0, i);
+            check_candidate(snapshot, 0, i, 0);
             cmir_snapshot_close(snapshot);
         }
         cmir_store_close(store);
@@ -336,7 +556,7 @@ read_as_nobody(const char *dir, bool expect_busy)
     }
     if (cmir_snapshot_count(snapshot) != 1)
         _exit(5);
-    check_candidate(snapshot, 0, 1);
+    check_candidate(snapshot, 0, 1, 1);
     cmir_snapshot_close(snapshot);
     if (cmir_store_verify(store, print_problem, NULL, &faults, &err) != CMIR_OK || faults != 0)
         _exit(6);
@@ -407,9 +627,11 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_kill, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_kill_batches, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_reader_beside_writer, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_two_writers, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_full_disk, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_full_disk_batch, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_read_only, make_folder, remove_folder),
     };
 
