@@ -702,8 +702,9 @@ check_case(const struct made *c, bool every_limit)
 
         check_matches(&c->q.query, &t, flags);
         for (int score = CMIR_MAXSIM; score <= CMIR_MEAN; score++)
-            for (uint32_t limit = 1; limit <= n + 3; limit += every_limit ? 1 : 1 + n / 3)
-                for (uint32_t threads = 1; threads <= 4; threads += every_limit ? 1 : 3) {
+            for (uint32_t limit = 1; limit <= n + 3; limit += every_limit ? 1 : 1 + n / 2)
+                for (uint32_t threads = every_limit ? 1 : 1 + 3 * (limit > 1); threads <= 4;
+                     threads++) {
                     const cmir_rank_options o = {.score = (cmir_score)score,
                                                  .limit = limit,
                                                  .n_threads = threads,
@@ -734,7 +735,7 @@ test_brute_force(void **state)
             for (int kind = 0; kind < N_KINDS; kind++) {
                 const bool small = dims[d] <= 65 && rows[m] <= 17;
                 struct made c =
-                    make_case((enum kind)kind, dims[d], rows[m], small ? 14 : 20, small ? 24 : 40);
+                    make_case((enum kind)kind, dims[d], rows[m], small ? 14 : 10, small ? 24 : 40);
 
                 check_case(&c, small && (int)d == kind);
                 free_case(&c);
@@ -780,12 +781,12 @@ test_bounds_prune(void **state)
     (void)state;
     print_message("seed %" PRIu64 "\n", seed);
     for (uint32_t dim = 64; dim <= 512; dim += 448) {
-        struct made c = make_far_case(240, 8, 100, dim);
+        struct made c = make_far_case(160, 8, dim == 64 ? 100 : 40, dim);
         struct truth t = make_truth(&c.q.query, &c.s);
-        cmir_ranked *out = must_alloc(240, sizeof *out);
+        cmir_ranked *out = must_alloc(160, sizeof *out);
         size_t n;
 
-        for (uint32_t limit = 1; limit <= 240; limit += limit < 20 ? 1 : 55)
+        for (uint32_t limit = 1; limit <= 160; limit += limit < 18 ? 1 : 71)
             for (uint32_t threads = 1; threads <= 4; threads += 1 + (limit > 3))
                 for (uint32_t cpu = 0; cpu < 1 + (limit % 4 == 1); cpu++) {
                     const cmir_rank_options o = {.score = CMIR_MAXSIM,
@@ -795,10 +796,10 @@ test_bounds_prune(void **state)
                     const cmir_rank_work work = rank(&c.q.query, &c.s, o, out, &n);
 
                     check_ranked(&t, &o, out, n);
-                    assert_int_equal(work.n_reranked, 240);
+                    assert_int_equal(work.n_reranked, 160);
                     if (limit > 12)
                         continue;
-                    if (!(work.screened < 1) || work.n_exact >= 60)
+                    if (!(work.screened < 1) || work.n_exact >= 50)
                         fail_msg("limit %u: screened %g, exact %" PRIu64, limit, work.screened,
                                  work.n_exact);
                 }
@@ -960,7 +961,8 @@ test_screening_bound(void **state)
     print_message("seed %" PRIu64 "\n", seed);
     for (size_t d = 0; d < 8; d++)
         for (int kind = 0; kind < N_KINDS; kind++) {
-            struct made c = make_case((enum kind)kind, dims[d], 35, dims[d] > 512 ? 4 : 10, 20);
+            struct made c = make_case((enum kind)kind, dims[d], 35, dims[d] > 64 ? 3 : 8,
+                                      dims[d] > 512 ? 6 : 20);
 
             for (int cpu = 0; cpu < 2; cpu++)
                 worst[kind] = fmax(worst[kind],
