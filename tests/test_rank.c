@@ -111,7 +111,7 @@ add_volume(cmir_snapshot *s, const char *id, float *rows, uint8_t *marks, uint32
     for (uint32_t i = 0; i < n; i++) {
         const double norm = cmir_row_norm(rows + (size_t)i * s->dim, s->dim);
 
-        for (uint32_t d = 0; d < s->dim; d++)
+        for (uint32_t d = 0; d < s->dim && fabs(norm - 1) > 1e-6; d++)
             rows[(size_t)i * s->dim + d] = (float)((double)rows[(size_t)i * s->dim + d] / norm);
     }
     c->volume_id = id;

@@ -39,39 +39,75 @@ def read_record(data, row, archive):
     header = data[:64]
     magic, version, n, n_scored, dim = struct.unpack_from('<8sIIII', header)
     nbytes, crc_planes = struct.unpack_from('<QI', header, 32)
-    crc_header, = struct.unpack_from('<I', header, 60)
-    want(magic == b'CMIRROWS' and version == 1, 'magic or version')
+    radius, residual, base_max, n_reps, crc_header = struct.unpack_from('<3fII', header, 44)
+    want(magic == b'CMIRROWS' and version == 2, 'magic or version')
     want(zlib.crc32(header[:60]) == crc_header == row['crc'], 'checksum of the header')
-    want(header[44:60] == bytes(16), 'reserved bytes')
     want(n == row['n_slices'] and n_scored == n - row['n_air'] and dim == archive['dim'], 'numbers')
     want(header[24:32] == bytes.fromhex(archive['encoder_sha256'])[:8], 'encoder')
     want(nbytes == row['nbytes'], 'length')
     want(zlib.crc32(data[64:nbytes]) == crc_planes, 'checksum of the planes')
 
-    at, planes = 64, {}
-    for name, kind, shape in [('slice', '<u4', (n,)), ('scale', '<f4', (n,)), ('code_sum', '<i4', (n,)),
-                              ('codes', 'i1', (up(n, 16), up(dim, 64))), ('exact', '<f2', (n, dim))]:
+    w = up(dim, 64)
+    at, planes = 64, {'radius': radius, 'residual': residual, 'base_max': base_max, 'n_reps': n_reps}
+    for name, kind, shape in [('mean', '<i2', (w,)), ('rep_scale', '<f4', (16,)), ('rep_base', '<f4', (16,)),
+                              ('rep_sum', '<i4', (16,)), ('rep_codes', 'i1', (16, w)), ('slice', '<u4', (n,)),
+                              ('scale', '<f4', (n,)), ('base', '<f4', (n,)), ('code_sum', '<i4', (n,)),
+                              ('codes', 'i1', (up(n, 16), w)), ('exact', '<i2', (n, w))]:
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         planes[name] = np.frombuffer(data[at:at + size], kind).reshape(shape)
         want(not any(data[at + size:at + up(size, 64)]), f'padding of {name}')
         at += up(size, 64)
     want(at == nbytes, 'length of the planes')
-    check_planes(planes, n, n_scored, dim)
+    check_planes(planes, n, n_scored, dim, np.frombuffer(archive['center'], '<i2').astype(np.int64))
     return planes
 
 
-def check_planes(planes, n, n_scored, dim):
+def hadamard(x):
+    """[n][w] as [n][64][w / 64], times the Hadamard matrix in natural order: integers."""
+    H = np.array([[(-1) ** bin(i & j).count('1') for j in range(64)] for i in range(64)])
+    return np.einsum('ij,njk->nik', H, x.reshape(len(x), 64, -1)).reshape(x.shape)
+
+
+def check_planes(planes, n, n_scored, dim, center):
     want(sorted(planes['slice']) == list(range(n)), 'slices are no permutation')
     want(np.all(np.diff(planes['slice'][:n_scored].astype(int)) > 0), 'order of the scored rows')
     want(np.all(np.diff(planes['slice'][n_scored:].astype(int)) > 0), 'order of the other rows')
-    x = planes['exact'].astype(np.float32)
-    want(np.abs(np.linalg.norm(x.astype(float), axis=1) - 1).max() < 2e-3, 'length of an embedding')
-    scale = np.abs(x).max(axis=1) / np.float32(127)
-    codes = np.rint(x / scale[:, None])
+
+    exact = planes['exact'].astype(np.int64)
+    want(not exact[:, dim:].any(), 'padding of exact')
+    length = np.linalg.norm(exact / 32767, axis=1)
+    want(np.abs(length - 1).max() < 1e-6 + 0.5 * dim ** 0.5 / 32767, 'length of an embedding')
+    total = exact[:n_scored].sum(axis=0)
+    mean = np.sign(total) * ((2 * np.abs(total) + n_scored) // (2 * n_scored))  # halves away from zero
+    want(np.array_equal(mean, planes['mean']), 'mean')
+
+    y = hadamard(exact - mean)
+    a = np.abs(y).max(axis=1)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        codes = np.rint(y.astype(np.float32) * (np.float32(127) / a.astype(np.float32))[:, None])
+    codes[a == 0] = 0
+    scale = a.astype(np.float32) / np.float32(8 * 127 * 32767)
     want(np.array_equal(scale, planes['scale']), 'scale')
-    want(np.array_equal(codes, planes['codes'][:n, :dim]), 'codes')
-    want(not planes['codes'][n:].any() and not planes['codes'][:, dim:].any(), 'padding of codes')
-    want(np.array_equal(planes['codes'].sum(axis=1, dtype=int)[:n], planes['code_sum']), 'sums of codes')
+    want(np.array_equal(codes, planes['codes'][:n]), 'codes')
+    want(not planes['codes'][n:].any(), 'padding of codes')
+    want(np.array_equal(codes.sum(axis=1), planes['code_sum']), 'sums of codes')
+    base = ((exact @ center - mean @ center) / 32767 ** 2).astype(np.float32)
+    want(np.array_equal(base, planes['base']), 'base')
+
+    n_reps = min(16, n_scored)
+    rows = [(2 * k + 1) * n_scored // (2 * n_reps) for k in range(n_reps)]
+    want(planes['n_reps'] == n_reps, 'number of representatives')
+    for name, of in [('rep_scale', 'scale'), ('rep_base', 'base'), ('rep_sum', 'code_sum'), ('rep_codes', 'codes')]:
+        want(np.array_equal(planes[name][:n_reps], planes[of][rows]), name)
+        want(not planes[name][n_reps:].any(), f'padding of {name}')
+
+    value = y[:n_scored] / (8 * 32767)
+    rest = value - scale[:n_scored, None].astype(float) * codes[:n_scored]
+    for name, truth in [('radius', np.linalg.norm(value, axis=1).max()),
+                        ('residual', np.linalg.norm(rest, axis=1).max())]:
+        want(planes[name] == np.float32(truth * 1.000001), name)
+        want(planes[name] >= truth, name)
+    want(planes['base_max'] == base[:n_scored].max(), 'base_max')
 
 
 def read_archive(path):
@@ -80,7 +116,7 @@ def read_archive(path):
     db = sqlite3.connect(path / 'catalog.sqlite')
     db.row_factory = sqlite3.Row
     one = lambda sql: db.execute(sql).fetchone()[0]
-    want(one('PRAGMA application_id') == 0x434D4952 and one('PRAGMA user_version') == 1, 'version')
+    want(one('PRAGMA application_id') == 0x434D4952 and one('PRAGMA user_version') == 2, 'version')
     want(one('PRAGMA journal_mode') == 'wal', 'journal mode')
     archive, = db.execute('SELECT * FROM archive')
     segments = dict(db.execute('SELECT number, nbytes FROM segments').fetchall())
@@ -124,6 +160,8 @@ def test_golden(golden):
     assert archive['encoder_name'] == 'tiny' and archive['dim'] == 20
     assert sorted(volumes) == ['v2', 'v5', 'v9']
     assert sum(segments.values()) > sum(v['nbytes'] for v, _ in volumes.values())  # v3 was removed
+    # v2 was the first: its mean is the center.
+    assert np.array_equal(np.frombuffer(archive['center'], '<i2'), volumes['v2'][1]['mean'])
     volume, _ = volumes['v5']
     assert volume['labels']['note'] == 'of the second format' and volume['patient_sex'] == 'F'
     assert volume['filled'] == 1 << FILLED.index('patient_sex')
@@ -155,13 +193,14 @@ def test_written_by_the_command(archive, tmp_path):
     info = json.loads(run('stat', archive, '--json'))
     assert sorted(volumes) == ['s0', 's1', 's2', 's4', 's5']
     assert row['encoder_sha256'] in json.dumps(info) and row['dim'] == 576
+    assert np.array_equal(np.frombuffer(row['center'], '<i2'), volumes['s0'][1]['mean'])
     for name, (volume, planes) in volumes.items():
         i = int(name[1])
         run('export', archive, name, '-o', tmp_path / 'x.npy')
         exported = np.load(tmp_path / 'x.npy')
         order = np.argsort(planes['slice'])
         assert exported.dtype == np.float32
-        assert np.array_equal(exported, planes['exact'][order].astype(np.float32))
+        assert np.array_equal(exported, planes['exact'][order][:, :576].astype(np.float32) / np.float32(32767))
         assert volume['dims'] == (40, 36, 7 + i) and volume['n_slices'] == 7 + i
         assert volume['marks'][0] == 1 and not volume['marks'][1:].any()
         # NIfTI is RAS, the catalogue LPS: x and y change their signs.
@@ -193,3 +232,38 @@ def test_agrees_with_verify_on_damage(golden, tmp_path):
         run('verify', golden, code=1 if found else 0)
         n_found += found
     assert 0 < n_found < 60  # some lie in the removed volume
+
+
+def test_agrees_with_verify_on_forged_records(golden):
+    """Single flipped bits of volume 2, under checksums that are right: whatever does not follow from the rows."""
+    rng = np.random.default_rng(SEED + 1)
+    segment = golden / 'segments/00000001.seg'
+    sound = bytearray(segment.read_bytes())
+    db = sqlite3.connect(golden / 'catalog.sqlite')
+    offset, nbytes = db.execute("SELECT offset, nbytes FROM volumes WHERE volume_id = 'v2'").fetchone()
+    places = [*range(44, 60), *rng.integers(64, nbytes, 60)]
+    for at in places:
+        damaged = bytearray(sound)
+        record = damaged[offset:offset + nbytes]
+        record[at] ^= 1 << rng.integers(8)
+        struct.pack_into('<I', record, 40, zlib.crc32(record[64:]))
+        struct.pack_into('<I', record, 60, zlib.crc32(record[:60]))
+        damaged[offset:offset + nbytes] = record
+        segment.write_bytes(damaged)
+        db.execute("UPDATE volumes SET crc = ? WHERE volume_id = 'v2'", struct.unpack_from('<I', record, 60))
+        db.commit()
+        with pytest.raises(Damaged):
+            read_archive(golden)
+        assert 'v2: ' in run('verify', golden, code=1), at
+    db.close()
+
+
+def test_older_and_newer_formats_are_refused_by_name(golden):
+    for version in (1, 3):
+        db = sqlite3.connect(golden / 'catalog.sqlite')
+        db.execute(f'PRAGMA user_version = {version}')
+        db.close()
+        for command in (['stat', golden], ['verify', golden], ['remove', golden, 'v2'], ['search', golden, f'{golden}:v2']):
+            done = subprocess.run([CMIR, *map(str, command)], capture_output=True, text=True, timeout=60)
+            assert done.returncode != 0 and not done.stdout
+            assert f'archive format {version}; this cmir reads format 2' in done.stderr

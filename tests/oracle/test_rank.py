@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All six scores, their order and the arg-max against a numpy float64 brute force.
+"""All six scores, their order and the arg-max against a numpy brute force in integers.
 
 First with embeddings that are seeded and made here, which the unit test's program ranks as a case
-file; then through the command, over what an archive exports.  Rows are rounded to half precision
-and of unit norm, so every dot product is exact in float64 whatever the order of summation, and
+file; then through the command, over what an archive exports.  Rows are in fixed point as
+docs/format.md tells, so every dot product is an integer, scores are equal to the last bit, and
 exact ties are ties on both sides.
 """
 import json
@@ -20,11 +20,17 @@ PROGRAM = os.path.join(os.path.dirname(CMIR), "tests", "test_rank")
 NAMES = ["maxsim", "symmetric", "freq", "max", "sum", "mean"]
 MAXSIM, SYMMETRIC, FREQ, MAX, SUM, MEAN = range(6)
 N_NEAREST = 20
+UNIT = 32767.0
 
 
-def halves(x):
-    x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return x.astype(np.float16)
+def unit_rows(x):
+    return (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def fixed(x):
+    """Integers, as float64: sums of their products stay far below 2^53, so they are exact."""
+    x = x.astype(np.float64)
+    return np.rint(x * (UNIT / np.linalg.norm(x, axis=1, keepdims=True)))
 
 
 def make_volume(rng, kind, n, dim, pool):
@@ -47,38 +53,37 @@ class Case:
         largest = int(rng.choice([2, 30, 300]))
         m = int(rng.integers(1, largest + 1))
         pool = rng.standard_normal((5, self.dim))
-        self.query = halves(make_volume(rng, self.kind, m, self.dim, pool))
+        self.query = unit_rows(make_volume(rng, self.kind, m, self.dim, pool))
         self.query_slice = np.sort(rng.choice(4 * m, size=m, replace=False)).astype("<u4")
         self.limit = int(rng.integers(1, 60))
         self.threads = int(rng.integers(0, 6))
-        self.rows, self.slices, self.n_scored = [], [], []
+        self.reference = seed % 5 == 0  # the C reference instead of this CPU's kernels
+        self.rows, self.marks = [], []  # by slice
         for c in range(n_candidates):
             if c and rng.random() < 0.2:  # the same volume under another id
                 same = int(rng.integers(c))
-                rows, slices, scored = (self.rows[same], self.slices[same], self.n_scored[same])
+                rows, marks = self.rows[same], self.marks[same]
             else:
                 n = int(rng.integers(1, largest + 1))
-                rows = halves(make_volume(rng, self.kind, n, self.dim, pool))
-                scored = int(rng.integers(1, n + 1)) if rng.random() < 0.5 else n
-                order = rng.permutation(n)
-                slices = np.concatenate([np.sort(order[:scored]), np.sort(order[scored:])])
-                # air: would win everything if it were scored
-                if scored < n:
-                    rows[scored:] = self.query[0]
+                rows = unit_rows(make_volume(rng, self.kind, n, self.dim, pool))
+                marks = np.zeros(n, np.uint8)
+                if rng.random() < 0.5:
+                    marks[rng.permutation(n)[int(rng.integers(1, n + 1)):]] = 1
+                rows[marks == 1] = self.query[0]  # air: would win everything if it were scored
             self.rows.append(rows)
-            self.slices.append(slices.astype("<u4"))
-            self.n_scored.append(scored)
+            self.marks.append(marks)
 
     def write(self, path):
         with open(path, "wb") as f:
-            f.write(struct.pack("<4I", self.dim, self.limit, self.threads, len(self.query)))
+            f.write(struct.pack("<5I", self.dim, self.limit, self.threads,
+                                0 if self.reference else 1, len(self.query)))
             f.write(self.query_slice.tobytes())
             f.write(self.query.astype("<f4").tobytes())
             f.write(struct.pack("<I", len(self.rows)))
-            for rows, slices, scored in zip(self.rows, self.slices, self.n_scored):
-                f.write(struct.pack("<2I", len(rows), scored))
-                f.write(slices.tobytes())
-                f.write(rows.astype("<f2").tobytes())
+            for rows, marks in zip(self.rows, self.marks):
+                f.write(struct.pack("<I", len(rows)))
+                f.write(marks.tobytes())
+                f.write(rows.astype("<f4").tobytes())
 
 
 def votes(dots):
@@ -88,27 +93,27 @@ def votes(dots):
     hits = []
     for row in everything:
         for j in np.argsort(-row, kind="stable")[:N_NEAREST]:
-            hits.append((int(owner[j]), float(row[j])))
+            hits.append((int(owner[j]), float(row[j]) / (UNIT * UNIT)))
     return hits
 
 
 def brute_force(query, scored):
-    """Score -> list of (candidate, score), best first; and all dot products."""
-    query = query.astype(np.float64)
-    scored = [rows.astype(np.float64) for rows in scored]
+    """Score -> list of (candidate, score), best first; and all dot products.  Rows are fixed()."""
     dots = [query @ v.T for v in scored]
     everyone = range(len(scored))
-    forth = [d.max(axis=1).mean() for d in dots]
-    back = [d.max(axis=0).mean() for d in dots]
+    forth = [d.max(axis=1).sum() for d in dots]
+    back = [d.max(axis=0).sum() for d in dots]
+    m, n = len(query), [len(v) for v in scored]
+    maxsim = [forth[c] / (m * UNIT * UNIT) for c in everyone]
+    symmetric = [0.5 * (forth[c] / m + back[c] / n[c]) / (UNIT * UNIT) for c in everyone]
     cosine = []
     for v in scored:
-        a, b = query.mean(axis=0), v.mean(axis=0)
+        a, b = query.sum(axis=0), v.sum(axis=0)
         norm = np.linalg.norm(a) * np.linalg.norm(b)
         cosine.append(a @ b / norm if norm > 0 else 0.0)
     answer = {
-        MAXSIM: sorted(((c, forth[c]) for c in everyone), key=lambda h: (-h[1], h[0])),
-        SYMMETRIC: sorted(((c, (forth[c] + back[c]) / 2) for c in everyone),
-                          key=lambda h: (-h[1], h[0])),
+        MAXSIM: sorted(((c, maxsim[c]) for c in everyone), key=lambda h: (-h[1], h[0])),
+        SYMMETRIC: sorted(((c, symmetric[c]) for c in everyone), key=lambda h: (-h[1], h[0])),
         MEAN: sorted(((c, cosine[c]) for c in everyone), key=lambda h: (-h[1], h[0])),
     }
     count, best, total = {}, {}, {}  # dicts keep the order of first insertion; sorted is stable
@@ -136,19 +141,22 @@ def run(case, tmp_path):
     return got, matches
 
 
-def check_order(score, got, want, limit, scored):
-    """`got` are (candidate, value) of a score, `want` the whole ranking of the brute force."""
+def check_order(score, got, want, limit, scored, digits=17):
+    """`got` are (candidate, value) of a score, `want` the whole ranking of the brute force; values
+    were printed with so many digits."""
     reference = dict(want)
     expected = want[:limit]
     assert len(got) == len(expected)
     for (c, value), (wanted, wanted_value) in zip(got, expected):
-        assert abs(value - reference[c]) <= 1e-5
-        assert abs(value - wanted_value) <= 1e-5
-        # Votes add up in the same order on both sides, so even ties must agree.  For the means
-        # another volume may stand here only where float64 itself cannot tell the two apart.
+        if score != MEAN:
+            assert (c, value) == (wanted, float(f"{wanted_value:.{digits}g}"))
+            continue
+        # A cosine of sums that are no integers any more: another volume may stand here only where
+        # float64 itself cannot tell the two apart.
+        close = 1e-13 if digits == 17 else 0.6 * 10.0**-digits
+        assert abs(value - reference[c]) <= close
+        assert abs(value - wanted_value) <= close
         if c != wanted:
-            assert score in (MAXSIM, SYMMETRIC, MEAN)
-            assert abs(reference[c] - reference[wanted]) < 1e-13
             assert not np.array_equal(scored[c], scored[wanted])
 
 
@@ -157,16 +165,16 @@ def test_scores_order_and_argmax(seed, tmp_path):
     case = Case(seed)
     print(f"seed {seed}: {case.kind}, dim {case.dim}, {len(case.query)} query slices, "
           f"{len(case.rows)} candidates, limit {case.limit}, {case.threads} threads")
-    scored = [rows[:n] for rows, n in zip(case.rows, case.n_scored)]
-    want, dots = brute_force(case.query, scored)
+    scored = [fixed(rows[marks == 0]) for rows, marks in zip(case.rows, case.marks)]
+    want, dots = brute_force(fixed(case.query), scored)
     got, matches = run(case, tmp_path)
     for score in range(6):
         check_order(score, got[score], want[score], case.limit, scored)
     for c, found in matches.items():
         arg = dots[c].argmax(axis=1)  # the first of equals
         assert np.array_equal(found[:, 0], case.query_slice)
-        assert np.array_equal(found[:, 1], case.slices[c][arg])
-        assert np.array_equal(found[:, 2].astype(np.float32), dots[c].max(axis=1).astype(np.float32))
+        assert np.array_equal(found[:, 1], np.flatnonzero(case.marks[c] == 0)[arg])
+        assert np.abs(found[:, 2] - dots[c].max(axis=1) / (UNIT * UNIT)).max() <= 6.6e-8
 
 
 def matched_run(pairs, n_slices, query_spacing, spacing):
@@ -222,6 +230,8 @@ def archive(tmp_path_factory):
     for name in sorted(air):
         cmir("export", path, name, "-o", folder / "rows.npy")
         everything = np.load(folder / "rows.npy")
+        assert np.array_equal(everything, (np.rint(everything * UNIT) / UNIT).astype(np.float32))
+        everything = np.rint(everything.astype(np.float64) * UNIT)  # the integers behind it
         slices[name] = np.setdiff1d(np.arange(len(everything)), air[name])
         rows[name] = everything[slices[name]]
         assert show(path, name)["AirSlices"] == len(air[name])
@@ -239,13 +249,13 @@ def test_through_the_command(archive, score):
                                 "--limit", 10, "--exclude", "none", "--json"))
         query_spacing = show(path, name)["SliceSpacing"]
         got = [(names.index(m["VolumeId"]), m["Score"]) for m in found["Matches"]]
-        check_order(score, got, want[score], 10, scored)
+        check_order(score, got, want[score], 10, scored, digits=9)
         for m in found["Matches"]:
             c = names.index(m["VolumeId"])
             pairs = np.array(m["SliceMatches"])
             assert np.array_equal(pairs[:, 0], slices[name])
             assert np.array_equal(pairs[:, 1], slices[names[c]][dots[c].argmax(axis=1)])
-            assert np.allclose(pairs[:, 2], dots[c].max(axis=1), atol=1e-6)
+            assert np.abs(pairs[:, 2] - dots[c].max(axis=1) / (UNIT * UNIT)).max() <= 6.6e-8
             shown = show(path, names[c])
             run, query_run = matched_run(m["SliceMatches"], shown["Slices"], query_spacing,
                                          shown["SliceSpacing"])
@@ -265,5 +275,5 @@ def test_part_of_the_query(archive):
         found = json.loads(cmir("search", path, query, "--slices", "1:4", "--exclude", "none",
                                 "--json"))
         got = [(names.index(m["VolumeId"]), m["Score"]) for m in found["Matches"]]
-        check_order(MAXSIM, got, want[MAXSIM], 10, [rows[n] for n in names])
+        check_order(MAXSIM, got, want[MAXSIM], 10, [rows[n] for n in names], digits=9)
         assert found["Matches"][0]["VolumeId"] == name
