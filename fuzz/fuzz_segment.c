@@ -9,7 +9,9 @@
 
 #include <zlib.h>
 
+#include "base/cpu.h"
 #include "base/memory.h"
+#include "rank/rank.h"
 #include "store/segment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes);
@@ -36,21 +38,49 @@ touch(const cmir_rows *rows)
     int64_t sum = 0;
     const size_t padded = (rows->n_rows + 15u) / 16 * 16;
 
-    for (uint32_t r = 0; r < rows->n_rows; r++) {
-        if (rows->slice[r] >= rows->n_rows)
-            abort();
-        sum += rows->code_sum[r] + (rows->scale[r] > 0);
-    }
+    if (rows->n_reps < 1 || rows->n_reps > CMIR_MAX_REPS)
+        abort();
+    for (uint32_t r = 0; r < rows->n_rows; r++)
+        sum += rows->code_sum[r] + (rows->scale[r] > 0) + (rows->base[r] > 0) + rows->slice[r];
     for (size_t i = 0; i < padded * rows->padded_dim; i++)
         sum += rows->codes[i];
-    for (size_t i = 0; i < (size_t)rows->n_rows * rows->dim; i++)
+    for (size_t i = 0; i < (size_t)rows->n_rows * rows->padded_dim; i++)
         sum += rows->exact[i];
+    for (size_t i = 0; i < (size_t)CMIR_MAX_REPS * rows->padded_dim; i++)
+        sum += rows->rep_codes[i];
+    for (size_t i = 0; i < CMIR_MAX_REPS; i++)
+        sum += rows->rep_sum[i] + (rows->rep_scale[i] > 0) + (rows->rep_base[i] > 0);
+    for (size_t i = 0; i < rows->padded_dim; i++)
+        sum += rows->mean[i];
     return sum;
+}
+
+/* One query row, taken from the record itself, matched in it: what a search does with rows whose
+ * header alone was checked. */
+static void
+match(const cmir_rows *rows, const int16_t *center)
+{
+    static const uint32_t slice[1] = {0};
+    int16_t *row = cmir_alloc_aligned(rows->padded_dim, sizeof *row);
+    cmir_match found;
+
+    if (row == NULL)
+        return;
+    memcpy(row, rows->exact, rows->padded_dim * sizeof *row);
+    const cmir_query query = {row, slice, 1, rows->padded_dim};
+    for (int cpu = 0; cpu < 2; cpu++)
+        if (cmir_match_rows(&query, center, &rows, 1, cpu == 0 ? 0 : cmir_cpu_flags(), &found,
+                            NULL) == CMIR_OK &&
+            found.match_slice >= rows->n_rows)
+            abort();
+    free(row);
 }
 
 static void
 read_record(const uint8_t *record, size_t nbytes)
 {
+    static _Alignas(64) int16_t center[CMIR_MAX_DIM];
+
     cmir_record_claim claim = {.n_rows = get_u32(record + 12),
                                .n_scored = get_u32(record + 16),
                                .dim = get_u32(record + 20),
@@ -69,9 +99,13 @@ read_record(const uint8_t *record, size_t nbytes)
     uint8_t *marks = cmir_alloc_zeroed(rows.n_rows, 1);
     if (marks == NULL)
         return;
-    for (uint32_t r = rows.n_scored; r < rows.n_rows; r++)
-        marks[rows.slice[r]] = CMIR_SLICE_AIR;
-    (void)cmir_record_check(record, &rows, marks, "fuzz", 0, &err);
+    memcpy(center, rows.mean, rows.padded_dim * sizeof *center);
+    if (cmir_rows_slices_rise(&rows)) {
+        for (uint32_t r = rows.n_scored; r < rows.n_rows; r++)
+            marks[rows.slice[r]] = CMIR_SLICE_AIR;
+    }
+    (void)cmir_record_check(record, &rows, marks, center, "fuzz", 0, &err);
+    match(&rows, center);
     free(marks);
 }
 
