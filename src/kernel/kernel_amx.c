@@ -8,10 +8,11 @@
  *
  * The C tiles of a block are stored within the first step of the *next* block, each right before its
  * accumulator starts anew, and what AVX-512 does with them (score, maximum, row) is spread over the
- * next block's steps: the products wait for neither.
+ * next block's steps.  Products that are kept are stored where they stay and scored from there.
  *
- * Prefetch instructions cost more than they bring at every distance.  2 x 2 blocks read twice as
- * much from L2 and are a tenth slower. */
+ * Prefetch instructions cost more than they bring, at every distance.  2 x 2 blocks read twice as
+ * much from L2 and take a tenth longer.  A last tile of fewer rows, configured as such, would save
+ * less than the second configuration costs. */
 #include "kernel/kernel.h"
 
 #if defined(__x86_64__)
@@ -28,31 +29,37 @@
 #define STEP_NBYTES 1024u /* of a packed group for a step: a B tile */
 #define TILE_INTS 256u /* products in a C tile */
 #define PART 2u /* rows that are scored at a time */
-#define PARTS (CMIR_TILE / PART) /* of a tile */
 #define MAX_GROUPS 4u /* of a block */
 #define PANEL_NBYTES (40u << 10) /* what may stay in an L1 of 48 KiB */
 
+/* A call, in a struct that no pointer leads to: tile stores make the compiler read the rest again. */
 typedef struct job {
-    const cmir_packed *query;
-    const cmir_codes *candidate;
+    const uint8_t *groups;
+    const int8_t *codes;
+    const float *lane_scale, *scale, *base;
     float *best;
     uint32_t *row;
-    const cmir_kept *kept;
+    float *tile_best; /* where kept, */
+    int32_t *keep; /* and the products */
     int32_t *dots; /* the products of one block, [MAX_GROUPS][16][16] */
+    size_t dim, n_groups;
+    uint32_t n;
 } job;
 
-/* A block whose products are being scored, PART rows at a time. */
+/* The block that is being scored, PART rows at a time. */
 typedef struct scoring {
-    uint32_t group; /* its first */
-    uint32_t parts; /* still to do */
-    uint32_t j; /* the next row, */
-    const int32_t *dots; /* its products, */
-    int32_t *keep; /* where they are kept, or NULL, */
-    const float *scale, *base; /* and what makes scores of them */
+    uint32_t tile, group; /* its first group */
+    uint32_t r; /* its next row; CMIR_TILE: all done */
     __m512 lane_scale[MAX_GROUPS];
     cmir_most most[MAX_GROUPS];
     __m512i row;
 } scoring;
+
+/* What is compiled: groups in a block, whether the rows are asked for and the products kept. */
+typedef struct mode {
+    uint32_t groups;
+    bool row, keep;
+} mode;
 
 /* Palette 1, 8 tiles of 16 rows of 64 bytes.  C: 0 to 3.  A: 4 and 7.  B: 5 and 6. */
 static const struct {
@@ -89,94 +96,94 @@ pack_amx(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group)
     } while (0)
 
 AMX_INLINE void
-start_scoring(const job *jb, scoring *s, uint32_t tile, uint32_t group, uint32_t groups)
+start_scoring(const job *jb, scoring *s, uint32_t tile, uint32_t group, mode m)
 {
-    const float *lane_scale = jb->query->scale + (size_t)group * CMIR_LANES;
+    const float *lane_scale = jb->lane_scale + (size_t)group * CMIR_LANES;
 
+    s->tile = tile;
     s->group = group;
-    s->parts = PARTS;
-    s->j = tile * CMIR_TILE;
-    s->dots = jb->dots;
-    s->keep = jb->kept == NULL
-                  ? NULL
-                  : jb->kept->dots + ((size_t)tile * jb->query->n_groups + group) * TILE_INTS;
-    s->scale = jb->candidate->scale + s->j;
-    s->base = jb->candidate->base + s->j;
-    s->row = _mm512_set1_epi32((int)s->j);
+    s->r = 0;
+    s->row = _mm512_set1_epi32((int)(tile * CMIR_TILE));
 #define START(g)                                                                                   \
     s->lane_scale[g] = _mm512_load_ps(lane_scale + (g) * CMIR_LANES), s->most[g] = cmir_most_none()
-    EACH_GROUP(groups, START);
+    EACH_GROUP(m.groups, START);
 #undef START
 }
 
-AMX_INLINE void
-score_group(scoring *s, uint32_t r, uint32_t g, __m512 scale, __m512 base, bool with_row)
+/* Where the products of the block that is scored are. */
+AMX_INLINE int32_t *
+dots_of(const job *jb, const scoring *s, mode m)
 {
-    const size_t at = g * TILE_INTS + r * CMIR_LANES;
-    const __m512i dots = _mm512_load_si512(s->dots + at);
-
-    if (s->keep != NULL)
-        _mm512_store_si512(s->keep + at, dots);
-    cmir_most_take(&s->most[g], cmir_score(dots, scale, s->lane_scale[g], base), s->row, with_row);
+    return m.keep ? jb->keep + (s->tile * jb->n_groups + s->group) * TILE_INTS : jb->dots;
 }
 
+/* Row r of the block. */
 AMX_INLINE void
-score_row(scoring *s, uint32_t r, uint32_t groups, bool with_row)
+score_row(const job *jb, scoring *s, uint32_t r, mode m)
 {
-    const __m512 scale = _mm512_set1_ps(s->scale[r]), base = _mm512_set1_ps(s->base[r]);
+    const size_t j = (size_t)s->tile * CMIR_TILE + r;
+    const __m512 scale = _mm512_set1_ps(jb->scale[j]), base = _mm512_set1_ps(jb->base[j]);
+    const int32_t *from = dots_of(jb, s, m) + (size_t)r * CMIR_LANES;
 
-#define SCORE(g) score_group(s, r, g, scale, base, with_row)
-    EACH_GROUP(groups, SCORE);
+#define SCORE(g)                                                                                   \
+    do {                                                                                           \
+        const __m512i x = _mm512_load_si512(from + (g) * TILE_INTS);                               \
+                                                                                                   \
+        cmir_most_take(&s->most[g], cmir_score(x, scale, s->lane_scale[g], base), s->row, m.row);  \
+    } while (0)
+    EACH_GROUP(m.groups, SCORE);
 #undef SCORE
-    if (with_row)
+    if (m.row)
         s->row = _mm512_add_epi32(s->row, _mm512_set1_epi32(1));
 }
 
 /* All rows are through: the tile's maxima are what it adds to the candidate's. */
 AMX_INLINE void
-end_scoring(const job *jb, const scoring *s, uint32_t groups, bool with_row)
+end_scoring(const job *jb, const scoring *s, mode m)
 {
-    const size_t tile = s->j / CMIR_TILE - 1, first = (size_t)s->group * CMIR_LANES;
+    const size_t first = (size_t)s->group * CMIR_LANES;
     float *best = jb->best + first;
-    uint32_t *row = with_row ? jb->row + first : NULL;
+    uint32_t *row = m.row ? jb->row + first : NULL;
 
 #define MERGE(g)                                                                                   \
-    cmir_most_merge(&s->most[g], tile == 0, best + (g) * CMIR_LANES,                               \
-                    with_row ? row + (g) * CMIR_LANES : NULL, with_row)
-    EACH_GROUP(groups, MERGE);
+    cmir_most_merge(&s->most[g], s->tile == 0, best + (g) * CMIR_LANES,                            \
+                    m.row ? row + (g) * CMIR_LANES : NULL, m.row)
+    EACH_GROUP(m.groups, MERGE);
 #undef MERGE
-    if (jb->kept != NULL) {
-        float *to = jb->kept->tile_best + tile * jb->query->n_groups * CMIR_LANES + first;
+    if (m.keep) {
+        float *to = jb->tile_best + s->tile * jb->n_groups * CMIR_LANES + first;
 
 #define KEEP(g) _mm512_store_ps(to + (g) * CMIR_LANES, s->most[g].f)
-        EACH_GROUP(groups, KEEP);
+        EACH_GROUP(m.groups, KEEP);
 #undef KEEP
     }
 }
 
-/* The next PART rows, without those behind the n-th. */
+/* The next PART rows, if there are any, without those behind the n-th. */
 AMX_INLINE void
-score_part(const job *jb, scoring *s, uint32_t groups, bool with_row)
+score_part(const job *jb, scoring *s, mode m)
 {
-    if (s->j < jb->candidate->n)
-        score_row(s, 0, groups, with_row);
-    if (s->j + 1 < jb->candidate->n)
-        score_row(s, 1, groups, with_row);
-    s->parts--;
-    s->j += PART;
-    s->dots += PART * CMIR_LANES;
-    if (s->keep != NULL)
-        s->keep += PART * CMIR_LANES;
-    s->scale += PART;
-    s->base += PART;
-    if (s->parts == 0)
-        end_scoring(jb, s, groups, with_row);
+    const uint32_t j = s->tile * CMIR_TILE + s->r;
+
+    if (s->r == CMIR_TILE)
+        return;
+    if (j + 1 < jb->n) {
+        score_row(jb, s, s->r, m);
+        score_row(jb, s, s->r + 1, m);
+    } else if (j < jb->n) {
+        score_row(jb, s, s->r, m);
+    }
+    s->r += PART;
+    if (s->r == CMIR_TILE)
+        end_scoring(jb, s, m);
 }
 
-/* One C tile's share of a step; in the first step of a block it still holds the block before. */
+#define LOAD_LANES(c, b) _tile_loadd(b, lanes + (c) * nbytes, 64)
+
+/* One C tile's share of a step; in a block's first step it still holds the products of the block
+ * before. */
 #define MULTIPLY(c, a, b)                                                                          \
     do {                                                                                           \
-        _tile_loadd(b, lanes + (c) * nbytes, 64);                                                  \
         if (dots != NULL) {                                                                        \
             _tile_stored(c, dots + (c) * TILE_INTS, 64);                                           \
             _tile_zero(c);                                                                         \
@@ -184,18 +191,26 @@ score_part(const job *jb, scoring *s, uint32_t groups, bool with_row)
         _tile_dpbssd(c, a, b);                                                                     \
     } while (0)
 
-/* A step, A in tile `now`; the next one's A, if any, is loaded into tile `next`. */
+/* A step with A in tile `now`, the next one's A (if any) loaded into tile `next`.  All loads lie a
+ * product or more ahead of their use. */
 #define DEFINE_STEP(name, now, next)                                                               \
     AMX_INLINE void name(const int8_t *next_a, const uint8_t *lanes, size_t dim, int32_t *dots,    \
                          uint32_t groups)                                                          \
     {                                                                                              \
         const size_t nbytes = dim * CMIR_LANES;                                                    \
                                                                                                    \
+        LOAD_LANES(0, 5);                                                                          \
+        if (groups > 1)                                                                            \
+            LOAD_LANES(1, 6);                                                                      \
         MULTIPLY(0, now, 5);                                                                       \
+        if (groups > 2)                                                                            \
+            LOAD_LANES(2, 5);                                                                      \
         if (groups > 1)                                                                            \
             MULTIPLY(1, now, 6);                                                                   \
         if (next_a != NULL)                                                                        \
             _tile_stream_loadd(next, next_a, dim);                                                 \
+        if (groups > 3)                                                                            \
+            LOAD_LANES(3, 6);                                                                      \
         if (groups > 2)                                                                            \
             MULTIPLY(2, now, 5);                                                                   \
         if (groups > 3)                                                                            \
@@ -205,70 +220,77 @@ DEFINE_STEP(step_even, 4, 7)
 DEFINE_STEP(step_odd, 7, 4)
 #undef DEFINE_STEP
 #undef MULTIPLY
+#undef LOAD_LANES
 
 /* The products of one block, and meanwhile the scores of the one before it. */
 AMX_INLINE void
-block(const job *jb, scoring *s, uint32_t tile, uint32_t group, uint32_t groups, bool with_row)
+block(const job *jb, scoring *s, uint32_t tile, uint32_t group, mode m)
 {
-    const size_t dim = jb->candidate->padded_dim;
-    const int8_t *a = jb->candidate->codes + tile * dim * CMIR_TILE;
-    const int8_t *const last = a + dim - STEP_DIMS;
-    const uint8_t *lanes = jb->query->groups + group * dim * CMIR_LANES;
+    const size_t dim = jb->dim;
+    const int8_t *a = jb->codes + tile * dim * CMIR_TILE;
+    const uint8_t *lanes = jb->groups + group * dim * CMIR_LANES;
+    size_t left = dim - STEP_DIMS;
 
     _tile_stream_loadd(4, a, dim);
-    step_even(a == last ? NULL : a + STEP_DIMS, lanes, dim, jb->dots, groups);
-    while (a != last) {
-        if (s->parts != 0)
-            score_part(jb, s, groups, with_row);
+    step_even(left == 0 ? NULL : a + STEP_DIMS, lanes, dim, dots_of(jb, s, m), m.groups);
+    while (left != 0) {
+        score_part(jb, s, m);
         a += STEP_DIMS;
         lanes += STEP_NBYTES;
-        step_odd(a == last ? NULL : a + STEP_DIMS, lanes, dim, NULL, groups);
-        if (s->parts != 0)
-            score_part(jb, s, groups, with_row);
-        if (a == last)
+        left -= STEP_DIMS;
+        step_odd(left == 0 ? NULL : a + STEP_DIMS, lanes, dim, NULL, m.groups);
+        score_part(jb, s, m);
+        if (left == 0)
             break;
         a += STEP_DIMS;
         lanes += STEP_NBYTES;
-        step_even(a == last ? NULL : a + STEP_DIMS, lanes, dim, NULL, groups);
+        left -= STEP_DIMS;
+        step_even(left == 0 ? NULL : a + STEP_DIMS, lanes, dim, NULL, m.groups);
     }
-    while (s->parts != 0)
-        score_part(jb, s, groups, with_row);
-    start_scoring(jb, s, tile, group, groups);
+    while (s->r != CMIR_TILE)
+        score_part(jb, s, m);
+    start_scoring(jb, s, tile, group, m);
 }
 
-/* Passes over the candidate, `groups` groups in each, from group `from` up to `to`.  What the first
- * block stores is of no use, and there is nothing to score yet. */
+/* Passes over the candidate, from group `from` up to `to`.  What the first block stores is of no
+ * use, and there is nothing to score yet. */
 AMX_INLINE void
-sweep(const job *jb, uint32_t from, uint32_t to, uint32_t groups, bool with_row)
+sweep(const job *call, uint32_t from, uint32_t to, mode m)
 {
-    const uint32_t tiles = (jb->candidate->n - 1) / CMIR_TILE + 1;
+    const job jb = *call;
     scoring s;
 
-    start_scoring(jb, &s, 0, from, groups);
-    s.parts = 0;
-    for (uint32_t group = from; group < to; group += groups)
-        for (uint32_t tile = 0; tile < tiles; tile++)
-            block(jb, &s, tile, group, groups, with_row);
-#define STORE(g) _tile_stored(g, jb->dots + (g) * TILE_INTS, 64)
-    EACH_GROUP(groups, STORE);
+    start_scoring(&jb, &s, 0, from, m);
+    s.r = CMIR_TILE;
+    for (uint32_t group = from; group < to; group += m.groups)
+        for (uint32_t tile = 0; tile * CMIR_TILE < jb.n; tile++)
+            block(&jb, &s, tile, group, m);
+#define STORE(g) _tile_stored(g, dots_of(&jb, &s, m) + (g) * TILE_INTS, 64)
+    EACH_GROUP(m.groups, STORE);
 #undef STORE
-    while (s.parts != 0)
-        score_part(jb, &s, groups, with_row);
+    while (s.r != CMIR_TILE)
+        score_part(&jb, &s, m);
 }
 
-#define DEFINE_SWEEP(name, groups, with_row)                                                       \
-    AMX_FN static void name(const job *jb, uint32_t from, uint32_t to)                             \
+typedef void sweep_fn(const job *jb, uint32_t from, uint32_t to);
+
+#define DEFINE_SWEEP(groups, row, keep)                                                            \
+    AMX_FN static void sweep##groups##row##keep(const job *jb, uint32_t from, uint32_t to)         \
     {                                                                                              \
-        sweep(jb, from, to, groups, with_row);                                                     \
+        sweep(jb, from, to, (mode){groups, row, keep});                                            \
     }
-DEFINE_SWEEP(sweep1, 1, false)
-DEFINE_SWEEP(sweep2, 2, false)
-DEFINE_SWEEP(sweep3, 3, false)
-DEFINE_SWEEP(sweep4, 4, false)
-DEFINE_SWEEP(sweep1_row, 1, true)
-DEFINE_SWEEP(sweep2_row, 2, true)
-DEFINE_SWEEP(sweep3_row, 3, true)
-DEFINE_SWEEP(sweep4_row, 4, true)
+#define DEFINE_SWEEPS(row, keep)                                                                   \
+    DEFINE_SWEEP(1, row, keep)                                                                     \
+    DEFINE_SWEEP(2, row, keep)                                                                     \
+    DEFINE_SWEEP(3, row, keep)                                                                     \
+    DEFINE_SWEEP(4, row, keep)                                                                     \
+    static sweep_fn *const sweeps##row##keep[MAX_GROUPS] = {sweep1##row##keep, sweep2##row##keep,  \
+                                                            sweep3##row##keep, sweep4##row##keep};
+DEFINE_SWEEPS(0, 0)
+DEFINE_SWEEPS(0, 1)
+DEFINE_SWEEPS(1, 0)
+DEFINE_SWEEPS(1, 1)
+#undef DEFINE_SWEEPS
 #undef DEFINE_SWEEP
 
 /* Groups of a pass, at most: those that stay in L1; where not even two do, the most there can be,
@@ -285,10 +307,23 @@ AMX_FN static void
 maxsim_amx(const cmir_packed *query, const cmir_codes *candidate, float *best, uint32_t *row,
            const cmir_kept *kept)
 {
-    static void (*const sweeps[2][MAX_GROUPS])(const job *, uint32_t, uint32_t) = {
-        {sweep1, sweep2, sweep3, sweep4}, {sweep1_row, sweep2_row, sweep3_row, sweep4_row}};
+    sweep_fn *const *sweeps = row == NULL    ? kept == NULL ? sweeps00 : sweeps01
+                              : kept == NULL ? sweeps10
+                                             : sweeps11;
     _Alignas(64) int32_t dots[MAX_GROUPS * TILE_INTS];
-    const job jb = {query, candidate, best, row, kept, dots};
+    const job jb = {.groups = query->groups,
+                    .codes = candidate->codes,
+                    .lane_scale = query->scale,
+                    .scale = candidate->scale,
+                    .base = candidate->base,
+                    .best = best,
+                    .row = row,
+                    .tile_best = kept == NULL ? NULL : kept->tile_best,
+                    .keep = kept == NULL ? NULL : kept->dots,
+                    .dots = dots,
+                    .dim = candidate->padded_dim,
+                    .n_groups = query->n_groups,
+                    .n = candidate->n};
 
     /* As few passes as can be, of `wide` groups or one less: 13 are 4 + 3 + 3 + 3. */
     const uint32_t groups = query->n_groups;
@@ -296,9 +331,9 @@ maxsim_amx(const cmir_packed *query, const cmir_codes *candidate, float *best, u
     const uint32_t wide = (groups - 1) / passes + 1, split = wide * (groups - passes * (wide - 1));
 
     _tile_loadconfig(&tile_config);
-    sweeps[row != NULL][wide - 1](&jb, 0, split);
+    sweeps[wide - 1](&jb, 0, split);
     if (split < groups)
-        sweeps[row != NULL][wide - 2](&jb, split, groups);
+        sweeps[wide - 2](&jb, split, groups);
     _tile_release();
 }
 
