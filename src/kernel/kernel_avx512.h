@@ -10,7 +10,7 @@
 
 #include "kernel/kernel.h"
 
-#define CMIR_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma"
+#define CMIR_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,popcnt"
 #define CMIR_AVX512_FN __attribute__((target(CMIR_AVX512)))
 #define CMIR_AVX512_INLINE static inline __attribute__((target(CMIR_AVX512), always_inline))
 
