@@ -193,43 +193,104 @@ select_avx2(const cmir_packed *query, const cmir_codes *c, const cmir_kept *kept
     return n;
 }
 
-CMIR_AVX2_INLINE int32_t
-sum_lanes(__m256i v)
+CMIR_AVX2_INLINE __m256i
+madd(__m256i sum, const int16_t *a, const int16_t *b)
 {
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    const __m256i pairs = _mm256_madd_epi16(_mm256_load_si256((const __m256i *)(const void *)a),
+                                            _mm256_load_si256((const __m256i *)(const void *)b));
 
-    s = _mm_add_epi32(s, _mm_unpackhi_epi64(s, s));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
+    return _mm256_add_epi32(sum, pairs);
 }
 
-/* Rows are scattered over a record that may not be in any cache: the one after next is fetched. */
+/* The sums of four registers. */
+CMIR_AVX2_INLINE __m128i
+sum_each(const __m256i v[4])
+{
+    const __m256i all =
+        _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+
+    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+}
+
+/* Rows, and which of them. */
+typedef struct side {
+    const int16_t *rows;
+    const uint32_t *at;
+} side;
+
+/* Four pairs; `shared`: the first row of a is in all of them.  n_next rows that come next are
+ * fetched: they are scattered over a record that may not be in any cache. */
+CMIR_AVX2_INLINE void
+dot_four(side a, side b, bool shared, side next, uint32_t n_next, size_t dim, int32_t *out)
+{
+    const int16_t *x[4], *y[4], *later[4];
+    __m256i sum[4];
+
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++) {
+        x[i] = a.rows + a.at[shared ? 0 : i] * dim;
+        y[i] = b.rows + b.at[i] * dim;
+        later[i] = next.rows + next.at[i < n_next ? i : 0] * dim;
+        sum[i] = _mm256_setzero_si256();
+    }
+    for (size_t d = 0; d < dim; d += 32) {
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < n_next; i++)
+            _mm_prefetch((const char *)(later[i] + d), _MM_HINT_T0);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++) {
+            sum[i] = madd(sum[i], x[i] + d, y[i] + d);
+            sum[i] = madd(sum[i], x[i] + d + 16, y[i] + d + 16);
+        }
+    }
+    _mm_storeu_si128((__m128i *)(void *)out, sum_each(sum));
+}
+
+CMIR_AVX2_INLINE int32_t
+dot_one(const int16_t *a, const int16_t *b, size_t padded_dim)
+{
+    __m256i sum[4];
+
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++)
+        sum[i] = _mm256_setzero_si256();
+    for (size_t d = 0; d < padded_dim; d += 64)
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++)
+            sum[i] = madd(sum[i], a + d + 16 * i, b + d + 16 * i);
+    const __m128i four = sum_each(sum);
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+
+CMIR_AVX2_INLINE bool
+are_equal(const uint32_t four[4])
+{
+    return ((four[0] ^ four[1]) | (four[0] ^ four[2]) | (four[0] ^ four[3])) == 0;
+}
+
 CMIR_AVX2 static void
 dots_exact_avx2(const int16_t *query, const int16_t *rows, uint32_t padded_dim, const uint32_t *q,
                 const uint32_t *r, uint32_t n, int32_t *out)
 {
-    for (uint32_t k = 0; k < n; k++) {
-        const __m256i *a = (const __m256i *)(const void *)(query + (size_t)q[k] * padded_dim);
-        const __m256i *b = (const __m256i *)(const void *)(rows + (size_t)r[k] * padded_dim);
-        const int16_t *later = rows + (size_t)r[n - k > 2 ? k + 2 : k] * padded_dim;
-        __m256i sum[4];
+    const size_t dim = padded_dim;
 
-#pragma GCC unroll 4
-        for (uint32_t i = 0; i < 4; i++)
-            sum[i] = _mm256_setzero_si256();
-        for (uint32_t d = 0; d < padded_dim; d += 64, a += 4, b += 4) {
-            _mm_prefetch((const char *)(later + d), _MM_HINT_T0);
-            _mm_prefetch((const char *)(later + d + 32), _MM_HINT_T0);
-#pragma GCC unroll 4
-            for (uint32_t i = 0; i < 4; i++) {
-                const __m256i pairs =
-                    _mm256_madd_epi16(_mm256_load_si256(a + i), _mm256_load_si256(b + i));
+    for (; n >= 4; n -= 4, q += 4, r += 4, out += 4) {
+        const side of_query = {query, q}, of_rows = {rows, r};
+        const side next = {rows, n >= 8 ? r + 4 : r};
 
-                sum[i] = _mm256_add_epi32(sum[i], pairs);
-            }
-        }
-        out[k] = sum_lanes(
-            _mm256_add_epi32(_mm256_add_epi32(sum[0], sum[1]), _mm256_add_epi32(sum[2], sum[3])));
+        if (are_equal(r) && next.at[0] == r[0])
+            dot_four(of_rows, of_query, true, next, 0, dim, out);
+        else if (are_equal(r))
+            dot_four(of_rows, of_query, true, next, 1, dim, out);
+        else if (are_equal(q))
+            dot_four(of_query, of_rows, true, next, 4, dim, out);
+        else
+            dot_four(of_query, of_rows, false, next, 4, dim, out);
     }
+    for (; n > 0; n--)
+        *out++ = dot_one(query + *q++ * dim, rows + *r++ * dim, dim);
 }
 
 void

@@ -78,10 +78,13 @@ take(const job *jb, uint32_t g, uint32_t j0, uint32_t valid, const __m512i dots[
     TAKE(0)
     TAKE(1)
     TAKE(2)
-    TAKE(3) TAKE(4) TAKE(5) TAKE(6) TAKE(7)
+    TAKE(3)
+    TAKE(4)
+    TAKE(5)
+    TAKE(6)
+    TAKE(7)
 #undef TAKE
-        cmir_most_merge(&most, j0 == 0, jb->best + first, with_row ? jb->row + first : NULL,
-                        with_row);
+    cmir_most_merge(&most, j0 == 0, jb->best + first, with_row ? jb->row + first : NULL, with_row);
     if (jb->kept != NULL) {
         int32_t *to = jb->kept->dots +
                       ((tile * jb->query->n_groups + g) * CMIR_TILE + j0 % CMIR_TILE) * CMIR_LANES;
@@ -114,10 +117,13 @@ block(const job *jb, uint32_t g0, uint32_t j0, uint32_t groups, bool with_row)
     START(0)
     START(1)
     START(2)
-    START(3) START(4) START(5) START(6) START(7)
+    START(3)
+    START(4)
+    START(5)
+    START(6)
+    START(7)
 #undef START
-        for (uint32_t d = 0; d < dim; d += 4)
-    {
+    for (uint32_t d = 0; d < dim; d += 4) {
         const __m512i b0 = _mm512_load_si512(lanes);
         const __m512i b1 = groups > 1 ? _mm512_load_si512(lanes + nbytes) : b0;
         const __m512i b2 = groups > 2 ? _mm512_load_si512(lanes + 2 * nbytes) : b0;
@@ -234,34 +240,114 @@ select_avx512vnni(const cmir_packed *query, const cmir_codes *c, const cmir_kept
     return n;
 }
 
-/* Two rows; 32 dims in an instruction, 4 sums so that none waits for another. */
-CMIR_AVX512_INLINE int32_t
-dot_exact(const int16_t *a, const int16_t *b, uint32_t padded_dim)
-{
-    __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
-    uint32_t d = 0;
+/* Of the type that the instruction has: GCC copies an __m512i in every step of a loop. */
+typedef int32_t lanes32 __attribute__((vector_size(64)));
 
-    for (; d + 128 <= padded_dim; d += 128) {
-        s0 = _mm512_dpwssd_epi32(s0, _mm512_load_si512(a + d), _mm512_load_si512(b + d));
-        s1 = _mm512_dpwssd_epi32(s1, _mm512_load_si512(a + d + 32), _mm512_load_si512(b + d + 32));
-        s2 = _mm512_dpwssd_epi32(s2, _mm512_load_si512(a + d + 64), _mm512_load_si512(b + d + 64));
-        s3 = _mm512_dpwssd_epi32(s3, _mm512_load_si512(a + d + 96), _mm512_load_si512(b + d + 96));
+CMIR_AVX512_INLINE lanes32
+madd(lanes32 sum, __m512i a, const int16_t *b)
+{
+    return (lanes32)_mm512_dpwssd_epi32((__m512i)sum, a, _mm512_load_si512(b));
+}
+
+/* The sums of four registers. */
+CMIR_AVX512_INLINE __m128i
+sum_each(const __m512i v[4])
+{
+    const __m512i v01 =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    const __m512i v23 =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    const __m512i all =
+        _mm512_add_epi32(_mm512_unpacklo_epi64(v01, v23), _mm512_unpackhi_epi64(v01, v23));
+    const __m256i half =
+        _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+}
+
+/* Rows, and which of them. */
+typedef struct side {
+    const int16_t *rows;
+    const uint32_t *at;
+} side;
+
+/* Four pairs; `shared`: the first row of a is in all of them.  8 sums, so that few wait for one
+ * another.  n_next rows that come next are fetched: they are scattered over a record that may not
+ * be in any cache. */
+CMIR_AVX512_INLINE void
+dot_four(side a, side b, bool shared, side next, uint32_t n_next, size_t dim, int32_t *out)
+{
+    const int16_t *x[4], *y[4], *later[4];
+    lanes32 even[4], odd[4];
+    __m512i sum[4];
+
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++) {
+        x[i] = a.rows + a.at[shared ? 0 : i] * dim;
+        y[i] = b.rows + b.at[i] * dim;
+        later[i] = next.rows + next.at[i < n_next ? i : 0] * dim;
+        even[i] = odd[i] = (lanes32)_mm512_setzero_si512();
     }
-    if (d < padded_dim) {
-        s0 = _mm512_dpwssd_epi32(s0, _mm512_load_si512(a + d), _mm512_load_si512(b + d));
-        s1 = _mm512_dpwssd_epi32(s1, _mm512_load_si512(a + d + 32), _mm512_load_si512(b + d + 32));
+    for (size_t d = 0; d < dim; d += 64) {
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < n_next; i++) /* one line of two: its neighbour comes along */
+            _mm_prefetch((const char *)(later[i] + d), _MM_HINT_T0);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < 4; i++) {
+            even[i] = madd(even[i], _mm512_load_si512(x[i] + d), y[i] + d);
+            odd[i] = madd(odd[i], _mm512_load_si512(x[i] + d + 32), y[i] + d + 32);
+        }
     }
-    s0 = _mm512_add_epi32(_mm512_add_epi32(s0, s1), _mm512_add_epi32(s2, s3));
-    return _mm512_reduce_add_epi32(s0);
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < 4; i++)
+        sum[i] = _mm512_add_epi32((__m512i)even[i], (__m512i)odd[i]);
+    _mm_storeu_si128((__m128i *)(void *)out, sum_each(sum));
+}
+
+CMIR_AVX512_INLINE int32_t
+dot_one(const int16_t *a, const int16_t *b, size_t padded_dim)
+{
+    lanes32 s = {0}, t = s;
+
+    for (size_t d = 0; d < padded_dim; d += 64) {
+        s = madd(s, _mm512_load_si512(a + d), b + d);
+        t = madd(t, _mm512_load_si512(a + d + 32), b + d + 32);
+    }
+    const __m512i sum = _mm512_add_epi32((__m512i)s, (__m512i)t);
+    const __m512i sums[4] = {sum, sum, sum, sum};
+
+    return _mm_cvtsi128_si32(sum_each(sums));
+}
+
+CMIR_AVX512_INLINE bool
+are_equal(const uint32_t four[4])
+{
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)four);
+
+    return _mm_cmpneq_epi32_mask(v, _mm_broadcastd_epi32(v)) == 0;
 }
 
 CMIR_AVX512_FN static void
 dots_exact_avx512vnni(const int16_t *query, const int16_t *rows, uint32_t padded_dim,
                       const uint32_t *q, const uint32_t *r, uint32_t n, int32_t *out)
 {
-    for (uint32_t k = 0; k < n; k++)
-        out[k] = dot_exact(query + (size_t)q[k] * padded_dim, rows + (size_t)r[k] * padded_dim,
-                           padded_dim);
+    const size_t dim = padded_dim;
+
+    for (; n >= 4; n -= 4, q += 4, r += 4, out += 4) {
+        const side of_query = {query, q}, of_rows = {rows, r};
+        const side next = {rows, n >= 8 ? r + 4 : r};
+
+        if (are_equal(r) && next.at[0] == r[0])
+            dot_four(of_rows, of_query, true, next, 0, dim, out);
+        else if (are_equal(r))
+            dot_four(of_rows, of_query, true, next, 1, dim, out);
+        else if (are_equal(q))
+            dot_four(of_query, of_rows, true, next, 4, dim, out);
+        else
+            dot_four(of_query, of_rows, false, next, 4, dim, out);
+    }
+    for (; n > 0; n--)
+        *out++ = dot_one(query + *q++ * dim, rows + *r++ * dim, padded_dim);
 }
 
 void
