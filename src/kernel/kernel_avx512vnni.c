@@ -304,19 +304,27 @@ dot_four(side a, side b, bool shared, side next, uint32_t n_next, size_t dim, in
     _mm_storeu_si128((__m128i *)(void *)out, sum_each(sum));
 }
 
+/* One pair: 4 sums. */
 CMIR_AVX512_INLINE int32_t
-dot_one(const int16_t *a, const int16_t *b, size_t padded_dim)
+dot_one(const int16_t *a, const int16_t *b, size_t dim)
 {
-    lanes32 s = {0}, t = s;
+    lanes32 s0 = (lanes32)_mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
 
-    for (size_t d = 0; d < padded_dim; d += 64) {
-        s = madd(s, _mm512_load_si512(a + d), b + d);
-        t = madd(t, _mm512_load_si512(a + d + 32), b + d + 32);
+    if (dim % 128 != 0) {
+        s0 = madd(s0, _mm512_load_si512(a), b);
+        s1 = madd(s1, _mm512_load_si512(a + 32), b + 32);
     }
-    const __m512i sum = _mm512_add_epi32((__m512i)s, (__m512i)t);
-    const __m512i sums[4] = {sum, sum, sum, sum};
+    for (size_t d = dim % 128; d < dim; d += 128) {
+        s0 = madd(s0, _mm512_load_si512(a + d), b + d);
+        s1 = madd(s1, _mm512_load_si512(a + d + 32), b + d + 32);
+        s2 = madd(s2, _mm512_load_si512(a + d + 64), b + d + 64);
+        s3 = madd(s3, _mm512_load_si512(a + d + 96), b + d + 96);
+    }
+    const __m512i sums[4] = {(__m512i)s0, (__m512i)s1, (__m512i)s2, (__m512i)s3};
+    const __m128i four = sum_each(sums);
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
 
-    return _mm_cvtsi128_si32(sum_each(sums));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 
 CMIR_AVX512_INLINE bool
@@ -347,7 +355,7 @@ dots_exact_avx512vnni(const int16_t *query, const int16_t *rows, uint32_t padded
             dot_four(of_query, of_rows, false, next, 4, dim, out);
     }
     for (; n > 0; n--)
-        *out++ = dot_one(query + *q++ * dim, rows + *r++ * dim, padded_dim);
+        *out++ = dot_one(query + *q++ * dim, rows + *r++ * dim, dim);
 }
 
 void
