@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # run.sh [quick|full]: every benchmark.  Prints tables, writes docs/results/*.json, then docs/images/*.svg.
-# Run by `make bench` (quick, under 5 minutes) and `make bench BENCH=full` (10,000 volumes too: the peers build for long).
+# Run by `make bench` (quick, under 5 minutes once build/real is there) and `make bench BENCH=full` (archives of up to
+# 50,000 volumes: 40 GB of disk, an hour, most of it for the peers' indexes).
 #
 # Real scans are looked for in ../shared/data (or $CMIR_SHARED/data); without them only encoding is timed.
 # For figures to publish: an idle machine.
@@ -27,7 +28,9 @@ encode() {
 real() {
     say "embeddings of real scans"
     $python bench/export_real.py build/real "$data" "$data/models/squeezenet_v1_0.json"
-    $python bench/export_real.py build/real "$data" "$data/models/mobilenet_v2_224.json" --region chest
+    set -- --region chest
+    [ "$mode" != full ] || set --
+    $python bench/export_real.py build/real "$data" "$data/models/mobilenet_v2_224.json" "$@"
 }
 
 # Every kernel on every pair; each line gets the pair's name.
@@ -50,20 +53,22 @@ maxsim() {
     done | $python bench/results.py numkong_scale
 }
 
-# Whole searches of a simulated archive.  The true lists are bench_search's exhaustive ones.
-search() { # VOLUMES
-    say "searches, $1 simulated volumes"
-    shape=$($python bench/simulate.py --real build/real --volumes "$1" -o $work/archive --raw $work/archive.f16)
+# Whole searches of a simulated archive: ours, and with `peers` theirs, whose true lists are our exhaustive ones.
+search() { # VOLUMES DIM ENCODER [peers]
+    say "searches, $1 simulated volumes x 200 slices x $2"
+    name=search_$1
+    [ "$2" = 512 ] || name=${name}_$2
+    peers=${4:-}
+    shape=$($python bench/simulate.py --real build/real --encoder "$3" --dim "$2" --volumes "$1" \
+        -o $work/archive --raw $work/archive.f16)
     rm -f $work/truth.json
     # shellcheck disable=SC2086
-    set -- "$1" $work/archive.f16 $shape $work/archive/queries --truth $work/truth.json
-    name=search_$1
-    shift
+    set -- $work/archive.f16 $shape $work/archive/queries --truth $work/truth.json
     {
         build/bench_search "$@"
-        $python bench/peers_search.py "$@"
-    } | tee $work/$name.lines | sed -u 's/.*"peer": "\([^"]*\)".*/  \1/'
-    $python bench/results.py "$name" <$work/$name.lines
+        [ -z "$peers" ] || $python bench/peers_search.py "$@"
+    } | tee "$work/$name.lines" | sed -u 's/.*"peer": "\([^"]*\)".*/  \1/'
+    $python bench/results.py "$name" <"$work/$name.lines"
     rm -rf $work/archive $work/archive.f16
 }
 
@@ -71,8 +76,13 @@ encode
 if [ -e "$data/regions.csv" ]; then
     real
     maxsim
-    search 1000
-    [ "$mode" != full ] || search 10000
+    search 1000 512 squeezenet peers
+    if [ "$mode" = full ]; then
+        search 5000 512 squeezenet
+        search 10000 512 squeezenet peers
+        search 10000 768 mobilenet
+        search 50000 512 squeezenet
+    fi
     $python bench/plots.py
 else
     say "no real scans in $data: only encoding was timed"
