@@ -46,6 +46,19 @@ pack_avx512vnni(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *g
     }
 }
 
+/* Unrolled by hand: what is indexed by r then lives in registers. */
+#define EACH_ROW(DO)                                                                               \
+    do {                                                                                           \
+        DO(0);                                                                                     \
+        DO(1);                                                                                     \
+        DO(2);                                                                                     \
+        DO(3);                                                                                     \
+        DO(4);                                                                                     \
+        DO(5);                                                                                     \
+        DO(6);                                                                                     \
+        DO(7);                                                                                     \
+    } while (0)
+
 CMIR_AVX512_INLINE __m512i
 broadcast4(const int8_t *codes)
 {
@@ -69,20 +82,16 @@ take(const job *jb, uint32_t g, uint32_t j0, uint32_t valid, const __m512i dots[
     cmir_most most = cmir_most_none();
 
 #define TAKE(r)                                                                                    \
-    if ((r) < valid) {                                                                             \
-        const __m512 f =                                                                           \
-            cmir_score(dots[r], _mm512_set1_ps(scale[r]), lane_scale, _mm512_set1_ps(base[r]));    \
-        cmir_most_take(&most, f, row, with_row);                                                   \
-        row = _mm512_add_epi32(row, one);                                                          \
-    }
-    TAKE(0)
-    TAKE(1)
-    TAKE(2)
-    TAKE(3)
-    TAKE(4)
-    TAKE(5)
-    TAKE(6)
-    TAKE(7)
+    do {                                                                                           \
+        if ((r) < valid) {                                                                         \
+            const __m512 f = cmir_score(dots[r], _mm512_set1_ps(scale[r]), lane_scale,             \
+                                        _mm512_set1_ps(base[r]));                                  \
+                                                                                                   \
+            cmir_most_take(&most, f, row, with_row);                                               \
+            row = _mm512_add_epi32(row, one);                                                      \
+        }                                                                                          \
+    } while (0)
+    EACH_ROW(TAKE);
 #undef TAKE
     cmir_most_merge(&most, j0 == 0, jb->best + first, with_row ? jb->row + first : NULL, with_row);
     if (jb->kept != NULL) {
@@ -94,7 +103,7 @@ take(const job *jb, uint32_t g, uint32_t j0, uint32_t valid, const __m512i dots[
             most.f = _mm512_max_ps(most.f, _mm512_load_ps(tile_best));
         _mm512_store_ps(tile_best, most.f);
 #define KEEP(r) _mm512_store_si512(to + (r) * CMIR_LANES, dots[r])
-        KEEP(0), KEEP(1), KEEP(2), KEEP(3), KEEP(4), KEEP(5), KEEP(6), KEEP(7);
+        EACH_ROW(KEEP);
 #undef KEEP
     }
 }
@@ -113,15 +122,8 @@ block(const job *jb, uint32_t g0, uint32_t j0, uint32_t groups, bool with_row)
 
     for (uint32_t r = 0; r < valid; r++)
         start[r] = -128 * jb->candidate->code_sum[j0 + r];
-#define START(r) x0[r] = x1[r] = x2[r] = _mm512_set1_epi32(start[r]);
-    START(0)
-    START(1)
-    START(2)
-    START(3)
-    START(4)
-    START(5)
-    START(6)
-    START(7)
+#define START(r) x0[r] = x1[r] = x2[r] = _mm512_set1_epi32(start[r])
+    EACH_ROW(START);
 #undef START
     for (uint32_t d = 0; d < dim; d += 4) {
         const __m512i b0 = _mm512_load_si512(lanes);
