@@ -144,15 +144,14 @@ print(const char *what, const struct level *level, const struct pair *p, struct 
     (void)snprintf(peer, sizeof peer, "cmir %s", what);
     print_case(peer, level->name, p, t, a);
     if (peak > 0)
-        (void)fprintf(stderr, "%-20s %-10s %7.1f us, MAD %.1f, %7.1f Gop/s, %4.1f %% of %.0f\n", what,
-                      level->name, t.median_us, t.mad_us,
+        (void)fprintf(stderr, "%-20s %-10s %7.1f us, MAD %.1f, %7.1f Gop/s, %4.1f %% of %.0f\n",
+                      what, level->name, t.median_us, t.mad_us,
                       2e-3 * p->query.n * p->candidate.n * p->query.dim / t.median_us,
                       2e-1 * p->query.n * p->candidate.n * p->query.dim / t.median_us / peak, peak);
 }
 
 static void
-bench(const struct level *level, const struct pair *p, const cmir_rows *rows,
-      const int16_t *center)
+bench(const struct level *level, const struct pair *p, const cmir_rows *rows, const int16_t *center)
 {
     const cmir_query query = fix_query(&p->query, rows->padded_dim);
     const double unit = 1.0 / ((double)CMIR_UNIT * CMIR_UNIT), peak = peak_gops(level->name);

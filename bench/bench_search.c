@@ -97,8 +97,7 @@ static float
 half_to_float(uint16_t h)
 {
     const uint32_t e = h >> 10 & 31u, m = h & 1023u;
-    const float size =
-        e == 0 ? ldexpf((float)m, -24) : ldexpf((float)(m | 1024u), (int)e - 25);
+    const float size = e == 0 ? ldexpf((float)m, -24) : ldexpf((float)(m | 1024u), (int)e - 25);
 
     return h & 0x8000u ? -size : size;
 }
@@ -129,7 +128,7 @@ import(struct bench *b)
     uint16_t *halves = need(malloc(AT_A_TIME * n_values * sizeof *halves));
     float *rows = need(malloc(AT_A_TIME * n_values * sizeof *rows));
     cmir_import_item *items = need(calloc(AT_A_TIME, sizeof *items));
-    char(*ids)[16] = need(calloc(AT_A_TIME, sizeof *ids));
+    char (*ids)[16] = need(calloc(AT_A_TIME, sizeof *ids));
     FILE *f = fopen(b->raw, "rb");
     double seconds = 0;
     cmir_error err = {0};
@@ -216,7 +215,8 @@ read_queries(struct bench *b, const char *folder)
     const int n = scandir(folder, &entries, NULL, alphasort);
 
     for (int i = 0; i < n; i++) {
-        if (strlen(entries[i]->d_name) < 60 && strstr(entries[i]->d_name, ".npy") != NULL && b->n < MAX_QUERIES)
+        if (strlen(entries[i]->d_name) < 60 && strstr(entries[i]->d_name, ".npy") != NULL &&
+            b->n < MAX_QUERIES)
             read_query(&b->query[b->n++], folder, entries[i]->d_name);
         free(entries[i]);
     }
@@ -322,7 +322,8 @@ count_work(const struct bench *b)
 
     for (size_t i = 0; i < b->n; i++) {
         const cmir_embeddings *e = &b->query[i].e;
-        const uint32_t width = (e->dim + CMIR_DIM_MULTIPLE - 1) / CMIR_DIM_MULTIPLE * CMIR_DIM_MULTIPLE;
+        const uint32_t width =
+            (e->dim + CMIR_DIM_MULTIPLE - 1) / CMIR_DIM_MULTIPLE * CMIR_DIM_MULTIPLE;
         int16_t *rows = need(aligned_alloc(64, ((size_t)e->n_slices * width * 2 + 63) / 64 * 64));
         uint32_t *slice = need(calloc(e->n_slices, sizeof *slice));
         const cmir_query query = {rows, slice, e->n_slices, width};

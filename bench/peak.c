@@ -110,8 +110,8 @@ peak_gops(const char *isa)
             clock_gettime(CLOCK_MONOTONIC, &start);
             const double ops = loops[k].ops();
             clock_gettime(CLOCK_MONOTONIC, &end);
-            const double ns = 1e9 * (double)(end.tv_sec - start.tv_sec) +
-                              (double)(end.tv_nsec - start.tv_nsec);
+            const double ns =
+                1e9 * (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec);
             best = ops / ns > best ? ops / ns : best;
         }
     return best;

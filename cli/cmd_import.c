@@ -178,8 +178,9 @@ take_file(struct import *m, const char *path, cmir_error *err)
         return st;
     }
     if (npy.dim != cmir_archive_get_info(m->archive)->dim) {
-        (void)cli_fail(&why, CMIR_EMISMATCH, "%s: embeddings of dimension %u; the archive's have %u",
-                       path, npy.dim, cmir_archive_get_info(m->archive)->dim);
+        (void)cli_fail(&why, CMIR_EMISMATCH,
+                       "%s: embeddings of dimension %u; the archive's have %u", path, npy.dim,
+                       cmir_archive_get_info(m->archive)->dim);
         refuse(m, path, &why);
         cli_npy_free(&npy);
         return CMIR_OK;
@@ -200,12 +201,12 @@ print_summary(struct import *m, double seconds)
     size_t i;
 
     if (m->args->json)
-        cli_json_print(m->args, json_pack("{s:o, s:b, s:I, s:I, s:O, s:I, s:f, s:b}", "Archive",
-                                          cli_json_text(m->dir), "Created", m->created, "Added",
-                                          (json_int_t)m->n_added, "AlreadyThere",
-                                          (json_int_t)m->n_there, "Refused", m->refused, "Slices",
-                                          (json_int_t)m->n_slices, "Seconds", seconds,
-                                          "Interrupted", cli_interrupted()));
+        cli_json_print(m->args,
+                       json_pack("{s:o, s:b, s:I, s:I, s:O, s:I, s:f, s:b}", "Archive",
+                                 cli_json_text(m->dir), "Created", m->created, "Added",
+                                 (json_int_t)m->n_added, "AlreadyThere", (json_int_t)m->n_there,
+                                 "Refused", m->refused, "Slices", (json_int_t)m->n_slices,
+                                 "Seconds", seconds, "Interrupted", cli_interrupted()));
     cli_cell(&table, "REFUSED");
     cli_cell(&table, "REASON");
     json_array_foreach(m->refused, i, o)

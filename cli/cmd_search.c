@@ -58,8 +58,9 @@ read_options(const cli_args *args, cmir_search_options *options, cmir_error *err
     options->exclude = (cmir_exclude)exclude;
     options->exhaustive = cli_get(args, "exhaustive") != NULL;
     if (options->exhaustive && options->n_rerank > 0)
-        return cli_fail(err, CMIR_EINVAL, "--exhaustive scores every volume, --rerank only some: "
-                                          "one of them");
+        return cli_fail(err, CMIR_EINVAL,
+                        "--exhaustive scores every volume, --rerank only some: "
+                        "one of them");
     return CMIR_OK;
 }
 
@@ -203,7 +204,8 @@ print_text(cli_args *args, const cmir_archive *archive, const cmir_search_option
     else
         print_hits(args, r);
     if (!args->quiet && r->n_reranked < r->n_candidates)
-        cli_line(args->out, "%llu candidates, the best %llu at first look ranked exactly, score %s, %.3f s",
+        cli_line(args->out,
+                 "%llu candidates, the best %llu at first look ranked exactly, score %s, %.3f s",
                  (unsigned long long)r->n_candidates, (unsigned long long)r->n_reranked,
                  cmir_score_name(r->score), r->seconds);
     else if (!args->quiet)
@@ -315,8 +317,9 @@ static const cli_option search_options[] = {
     {"where", 0, "EXPR", "only volumes that pass, as in \"Modality = 'CT' and stage >= 2\""},
     {"exclude", 0, "WHAT", "leave out the query's own volume (default), study, patient, or none"},
     {"exhaustive", 0, NULL, "rank every volume exactly, also in a large archive"},
-    {"rerank", 0, "C", "rank exactly the C volumes that look best at first (default: by the "
-                       "archive's size)"},
+    {"rerank", 0, "C",
+     "rank exactly the C volumes that look best at first (default: by the "
+     "archive's size)"},
     {"batch", 0, "LIST", "many queries: a file with one per line (- is standard input)"},
     {"report", 0, "FILE.html", "write a page with pictures of the query and the hits"},
     {"series", 0, "ID", "which series, where the query's folder holds several"},

@@ -65,8 +65,8 @@ read_header(const char *path, const uint8_t *data, uint64_t nbytes, cli_npy *out
         return cli_fail(err, CMIR_ECORRUPT, "%s: its header is not NumPy's", path);
     if (strncmp(type, "'<f4'", 5) != 0 || strncmp(order, "False", 5) != 0)
         return cli_fail(err, CMIR_EUNSUPPORTED,
-                        "%s: embeddings are little-endian float32 in C order; this is %.12s%s", path,
-                        type, strncmp(order, "False", 5) == 0 ? "" : " in Fortran order");
+                        "%s: embeddings are little-endian float32 in C order; this is %.12s%s",
+                        path, type, strncmp(order, "False", 5) == 0 ? "" : " in Fortran order");
     if (!read_shape(value_of(header, "'shape'"), &n, &dim))
         return cli_fail(err, CMIR_EUNSUPPORTED,
                         "%s: embeddings have the shape (slices, dimension), with 1..%u slices and "
@@ -112,8 +112,8 @@ read_file(int fd, const char *path, uint8_t **data, uint64_t *nbytes, cmir_error
         return cli_fail(err, CMIR_ECORRUPT, "%s: not a .npy file", path);
     *nbytes = (uint64_t)info.st_size;
     if (*nbytes > MAX_FILE_NBYTES)
-        return cli_fail(err, CMIR_ELIMIT, "%s: %llu bytes; embeddings of one volume take less", path,
-                        (unsigned long long)*nbytes);
+        return cli_fail(err, CMIR_ELIMIT, "%s: %llu bytes; embeddings of one volume take less",
+                        path, (unsigned long long)*nbytes);
     *data = cli_need(malloc(*nbytes));
     while (at < *nbytes) {
         const ssize_t n = read(fd, *data + at, *nbytes - at);

@@ -166,7 +166,8 @@ start_job(const cmir_archive *archive, const cmir_snapshot *base, const cmir_sea
     cmir_status st;
 
     if (query->volume_id == NULL || (query->archive == NULL) == (query->embeddings == NULL))
-        return FAIL(err, CMIR_EINVAL, "a query is a volume of an archive, or embeddings with an id");
+        return FAIL(err, CMIR_EINVAL,
+                    "a query is a volume of an archive, or embeddings with an id");
     if ((st = cmir_engine_result_new(&job->result, err)) != CMIR_OK)
         return st;
     return query->archive != NULL ? start_stored(archive, base, query, o, job, err)
@@ -220,8 +221,8 @@ search_some(const cmir_archive *archive, const cmir_snapshot *base,
 
 cmir_status
 cmir_search_batch(const cmir_archive *archive, const cmir_search_query *queries, size_t n,
-                  const cmir_search_options *options, cmir_progress_fn progress,
-                  void *progress_ctx, cmir_result **out, cmir_error *errors, cmir_error *err)
+                  const cmir_search_options *options, cmir_progress_fn progress, void *progress_ctx,
+                  cmir_result **out, cmir_error *errors, cmir_error *err)
 {
     enum { AT_A_TIME = 64 };
     const cmir_search_options defaults = {.struct_nbytes = sizeof defaults};
@@ -231,8 +232,8 @@ cmir_search_batch(const cmir_archive *archive, const cmir_search_query *queries,
 
     for (size_t i = 0; i < n; i++)
         out[i] = NULL;
-    if (st != CMIR_OK || (st = cmir_snapshot_open(archive->store, b.options->where, &base, err)) !=
-                             CMIR_OK)
+    if (st != CMIR_OK ||
+        (st = cmir_snapshot_open(archive->store, b.options->where, &base, err)) != CMIR_OK)
         return st;
     const uint32_t n_threads = b.options->n_threads > 0 ? b.options->n_threads : cmir_cpu_count();
     b.jobs = cmir_alloc_zeroed(AT_A_TIME, sizeof *b.jobs);
@@ -244,7 +245,8 @@ cmir_search_batch(const cmir_archive *archive, const cmir_search_query *queries,
         memset(b.errors, 0, b.n * sizeof *b.errors);
         search_some(archive, base, queries + at, n_threads, &b, out + at);
         if (progress != NULL && progress(progress_ctx, at + b.n, n) != 0)
-            st = FAIL(err, CMIR_ECANCELLED, "search: stopped after %zu of %zu queries", at + b.n, n);
+            st =
+                FAIL(err, CMIR_ECANCELLED, "search: stopped after %zu of %zu queries", at + b.n, n);
     }
     free(b.jobs);
     cmir_snapshot_close(base);
@@ -281,8 +283,8 @@ cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archiv
 
 cmir_status
 cmir_search_embeddings(const cmir_archive *archive, const cmir_embeddings *embeddings,
-                       const char *volume_id, const cmir_search_options *options,
-                       cmir_result **out, cmir_error *err)
+                       const char *volume_id, const cmir_search_options *options, cmir_result **out,
+                       cmir_error *err)
 {
     const cmir_search_query query = {.volume_id = volume_id, .embeddings = embeddings};
 

@@ -45,7 +45,8 @@ take_embeddings(const cmir_embeddings *e, uint32_t first, uint32_t last, const c
         if (e->marks[i] & CMIR_SLICE_AIR)
             continue;
         if (!(norm > 0) || isinf(norm))
-            return FAIL(err, CMIR_EINVAL, "%s: the embedding of slice %u has no direction", name, i);
+            return FAIL(err, CMIR_EINVAL, "%s: the embedding of slice %u has no direction", name,
+                        i);
         cmir_row_fix(from, e->dim, norm, width, out->rows + (size_t)taken * width);
         out->slice[out->query.n_rows++] = i;
     }

@@ -14,7 +14,7 @@
 typedef struct cmir_search_job {
     cmir_engine_result *result;
     cmir_snapshot *snapshot; /* what may answer this query */
-    cmir_query query;        /* its rows that take part, in memory of their own: */
+    cmir_query query; /* its rows that take part, in memory of their own: */
     int16_t *rows;
     uint32_t *slice;
     cmir_ranked *ranked;

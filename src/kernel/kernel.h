@@ -31,29 +31,29 @@
  * scale 0; what is computed for them means nothing. */
 typedef struct cmir_packed {
     const uint8_t *groups; /* [n_groups][group_nbytes(padded_dim)], 64-byte aligned */
-    const float *scale;    /* [n_groups * CMIR_LANES], 64-byte aligned */
-    const float *norm;     /* the same; how far f can be from the truth, read by select alone: */
+    const float *scale; /* [n_groups * CMIR_LANES], 64-byte aligned */
+    const float *norm; /* the same; how far f can be from the truth, read by select alone: */
     const float *residual; /* norm_i * residual_j + residual_i * reach_j */
-    uint32_t n_groups;     /* >= 1 */
+    uint32_t n_groups; /* >= 1 */
 } cmir_packed;
 
 /* Candidate rows as they lie in a record.  Rows behind the n-th, up to a multiple of 16, can be
  * read and mean nothing. */
 typedef struct cmir_codes {
-    const int8_t *codes;     /* [n rounded up to 16][padded_dim], 64-byte aligned */
-    const float *scale;      /* [n] */
-    const float *base;       /* [n] */
+    const int8_t *codes; /* [n rounded up to 16][padded_dim], 64-byte aligned */
+    const float *scale; /* [n] */
+    const float *base; /* [n] */
     const int32_t *code_sum; /* [n] sum of the row's codes */
-    const float *residual;   /* [n] read by select alone */
-    const float *reach;      /* [n] */
-    uint32_t n;              /* >= 1 */
-    uint32_t padded_dim;     /* a multiple of 64 */
+    const float *residual; /* [n] read by select alone */
+    const float *reach; /* [n] */
+    uint32_t n; /* >= 1 */
+    uint32_t padded_dim; /* a multiple of 64 */
 } cmir_codes;
 
 /* What maxsim leaves behind for select; the caller's memory, 64-byte aligned. */
 typedef struct cmir_kept {
     float *tile_best; /* [tiles][n_groups * CMIR_LANES]: the largest f of each tile of 16 rows */
-    int32_t *dots;    /* [tiles][n_groups][16 rows][16 lanes] */
+    int32_t *dots; /* [tiles][n_groups][16 rows][16 lanes] */
 } cmir_kept;
 
 typedef struct cmir_kernels {
@@ -78,9 +78,8 @@ typedef struct cmir_kernels {
      * Tiles in which no lane's tile_best reaches least[lane] are passed over: the caller subtracts
      * the largest bound from the threshold.  Both are [16], 64-byte aligned.  `kept` is what maxsim
      * left for the same query and candidate.  Returns how many; `out` has room for 16 * n. */
-    uint32_t (*select)(const cmir_packed *query, const cmir_codes *candidate,
-                       const cmir_kept *kept, uint32_t group, const float *least,
-                       const float *threshold, uint32_t *out);
+    uint32_t (*select)(const cmir_packed *query, const cmir_codes *candidate, const cmir_kept *kept,
+                       uint32_t group, const float *least, const float *threshold, uint32_t *out);
 
     /* out[k] = <query row q[k], candidate row r[k]>, rows of padded_dim int16, 64-byte aligned.  Runs
      * of equal r[k] are what it is best at. */

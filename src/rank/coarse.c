@@ -27,8 +27,9 @@ static double
 look(const cmir_prepared *p, const cmir_rows *rows)
 {
     _Alignas(64) float best[CMIR_SAMPLE_ROWS];
-    const cmir_codes reps = {rows->rep_codes, rows->rep_scale, rows->rep_base, rows->rep_sum,
-                             NULL,            NULL,            rows->n_reps,   rows->padded_dim};
+    const cmir_codes reps = {
+        rows->rep_codes, rows->rep_scale, rows->rep_base, rows->rep_sum, NULL, NULL,
+        rows->n_reps,    rows->padded_dim};
     double sum = 0;
 
     p->kernels.maxsim(&p->sample, &reps, best, NULL, NULL);

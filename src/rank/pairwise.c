@@ -14,9 +14,9 @@
 /* What one thread needs. */
 struct pairwise_scratch {
     uint32_t *q, *r; /* [m] */
-    int32_t *dots;   /* [m] */
-    int32_t *best;   /* [m] */
-    double *sum;     /* [padded_dim] */
+    int32_t *dots; /* [m] */
+    int32_t *best; /* [m] */
+    double *sum; /* [padded_dim] */
 };
 
 struct pairwise_job {
@@ -95,8 +95,8 @@ score_candidates(void *ctx, uint32_t thread)
         const cmir_rows *rows = &cmir_snapshot_get(job->snapshot, index)->rows;
         struct pairwise_scratch *s = &job->scratch[thread];
 
-        job->scores[index] = job->score == CMIR_MEAN ? score_mean(job, rows, s)
-                                                     : score_symmetric(job, rows, s);
+        job->scores[index] =
+            job->score == CMIR_MEAN ? score_mean(job, rows, s) : score_symmetric(job, rows, s);
     }
 }
 

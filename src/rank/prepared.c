@@ -20,7 +20,8 @@
 #include "base/memory.h"
 #include "store/codes.h"
 
-#define KEPT_NBYTES ((size_t)1 << 20) /* of products kept at once: stays in the second-level cache */
+#define KEPT_NBYTES                                                                                \
+    ((size_t)1 << 20) /* of products kept at once: stays in the second-level cache */
 
 /* Hands out parts of one block: first all sizes, then all pointers. */
 struct carve {

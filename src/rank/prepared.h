@@ -47,17 +47,17 @@ double cmir_mean_product(const cmir_prepared *p, uint32_t s, const cmir_rows *ro
 
 /* What one thread needs for candidates of at most n_rows_max rows. */
 typedef struct cmir_scratch {
-    float *best;            /* [lanes] */
-    uint32_t *best_row;     /* [lanes] */
+    float *best; /* [lanes] */
+    uint32_t *best_row; /* [lanes] */
     cmir_kept kept;
     uint32_t groups_at_once; /* that `kept` has room for */
-    uint32_t *selected;      /* [16 * n_rows_max] */
-    uint32_t *q, *r;         /* [n_pairs_max] */
-    int32_t *dots;           /* [n_pairs_max] */
-    uint32_t *every, *none;  /* [m] 0, 1, 2, ...; [m] zeros */
-    int32_t *of_mean;        /* [m + 16] <query row, mean of the candidate's rows> */
-    int32_t *winner;         /* [m + 16] the best product of each query row */
-    uint32_t *winner_row;    /* [m] and where */
+    uint32_t *selected; /* [16 * n_rows_max] */
+    uint32_t *q, *r; /* [n_pairs_max] */
+    int32_t *dots; /* [n_pairs_max] */
+    uint32_t *every, *none; /* [m] 0, 1, 2, ...; [m] zeros */
+    int32_t *of_mean; /* [m + 16] <query row, mean of the candidate's rows> */
+    int32_t *winner; /* [m + 16] the best product of each query row */
+    uint32_t *winner_row; /* [m] and where */
     void *memory;
 } cmir_scratch;
 

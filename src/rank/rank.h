@@ -41,7 +41,7 @@ typedef struct cmir_rank_options {
 typedef struct cmir_rank_work {
     uint64_t n_reranked; /* candidates left after the first look */
     uint64_t n_exact;    /* of them, scored exactly */
-    double screened;     /* share of the products of query rows with rows of the n_reranked that were
+    double screened; /* share of the products of query rows with rows of the n_reranked that were
                             computed; the others could not matter */
 } cmir_rank_work;
 

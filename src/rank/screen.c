@@ -43,12 +43,12 @@ struct screening {
     size_t n;
     cmir_scratch *scratch; /* one per thread */
     cmir_scores *scores;
-    double *upper;    /* [n] in the order of `order` */
+    double *upper; /* [n] in the order of `order` */
     size_t *survivor; /* [n] positions in `order`, best upper bound first */
     size_t n_survivors;
     struct bar bar;
-    double row_length;  /* no row of unit norm is longer, in fixed point */
-    double mean_slack;  /* of cmir_mean_product() */
+    double row_length; /* no row of unit norm is longer, in fixed point */
+    double mean_slack; /* of cmir_mean_product() */
     atomic_size_t next;
     atomic_uint_fast64_t rows_screened, rows_total, n_exact;
 };
@@ -172,13 +172,11 @@ score_survivors(void *ctx, uint32_t thread)
     for (;;) {
         const size_t at = atomic_fetch_add(&job->next, 1);
 
-        if (at >= job->n_survivors ||
-            job->upper[job->survivor[at]] < atomic_load(&job->bar.height))
+        if (at >= job->n_survivors || job->upper[job->survivor[at]] < atomic_load(&job->bar.height))
             return;
         const size_t candidate = job->order[job->survivor[at]];
-        const double score =
-            cmir_match_exact(job->p, &cmir_snapshot_get(job->snapshot, candidate)->rows,
-                             &job->scratch[thread]);
+        const double score = cmir_match_exact(
+            job->p, &cmir_snapshot_get(job->snapshot, candidate)->rows, &job->scratch[thread]);
 
         job->scores->score[candidate] = score;
         job->scores->listed[candidate] = 1;

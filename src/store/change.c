@@ -219,8 +219,8 @@ put_new(cmir_store *store, const cmir_record *record, const cmir_built *built, c
     if (st == CMIR_OK && !store->center_given)
         st = cmir_catalog_set_center(store->db, built->center, cmir_padded_dim(store), err);
     if (st == CMIR_OK)
-        st = cmir_catalog_set_tail(store->db, place.segment, place.offset + place.claim.nbytes,
-                                   err);
+        st =
+            cmir_catalog_set_tail(store->db, place.segment, place.offset + place.claim.nbytes, err);
     if (st == CMIR_OK)
         st = cmir_catalog_insert(store->db, &r, &place, err);
     if (st == CMIR_OK)

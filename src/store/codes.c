@@ -53,7 +53,8 @@ cmir_row_fix(const float *row, uint32_t dim, double norm, uint32_t padded_dim, i
     const double factor = CMIR_UNIT / norm, shift = 0x1.8p52;
 
     for (uint32_t d = 0; d < dim; d++) {
-        const double x = ((double)row[d] * factor + shift) - shift; /* to the nearest, ties to even */
+        const double x =
+            ((double)row[d] * factor + shift) - shift; /* to the nearest, ties to even */
 
         out[d] = (int16_t)(x > CMIR_UNIT ? CMIR_UNIT : x < -CMIR_UNIT ? -CMIR_UNIT : x);
     }

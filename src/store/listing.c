@@ -160,9 +160,8 @@ parse_headers(void *ctx, uint32_t thread)
 static cmir_status
 read_headers(cmir_listing *s, const cmir_store *store, cmir_error *err)
 {
-    struct headers h = {.store = store,
-                        .listing = s,
-                        .maps = cmir_alloc_zeroed(s->n, sizeof *h.maps)};
+    struct headers h = {
+        .store = store, .listing = s, .maps = cmir_alloc_zeroed(s->n, sizeof *h.maps)};
     cmir_status st = CMIR_OK;
 
     if (h.maps == NULL)

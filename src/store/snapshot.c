@@ -326,8 +326,8 @@ cmir_store_list(cmir_store *store, const char *where_text, char ***ids, size_t *
     *n_ids = 0;
     if (st != CMIR_OK)
         return st;
-    char *sql = cmir_asprintf(
-        "SELECT v.volume_id FROM volumes AS v WHERE %s ORDER BY v.volume_id", where.sql);
+    char *sql = cmir_asprintf("SELECT v.volume_id FROM volumes AS v WHERE %s ORDER BY v.volume_id",
+                              where.sql);
     st = sql == NULL ? FAIL(err, CMIR_ENOMEM, "no memory for a filter")
                      : cmir_stmt_open(store->db, sql, &q, err);
     for (size_t i = 0; st == CMIR_OK && i < where.n_values; i++)

@@ -84,25 +84,25 @@ cmir_status cmir_record_copy(const cmir_record *from, cmir_record **out, cmir_er
  * are of a row less the mean, rotated. */
 #define CMIR_MAX_REPS 16u
 typedef struct cmir_rows {
-    uint32_t n_rows;          /* all slices */
-    uint32_t n_scored;        /* rows that take part in scores; >= 1 */
+    uint32_t n_rows; /* all slices */
+    uint32_t n_scored; /* rows that take part in scores; >= 1 */
     uint32_t dim, padded_dim; /* padded_dim: dim rounded up to a multiple of 64 */
-    uint32_t n_reps;          /* representatives, 1..CMIR_MAX_REPS */
-    float radius;             /* largest norm of a scored row less the mean */
-    float residual;           /* largest norm of what the codes of a scored row leave out */
-    float base_max;           /* largest base of a scored row */
-    const uint32_t *slice;    /* [n_rows] slice number of each row: cmir_rows_slices_rise() */
-    const float *scale;       /* [n_rows] code * scale ~ element of the rotated difference */
-    const float *base;        /* [n_rows] <archive's center, row - mean> */
-    const int32_t *code_sum;  /* [n_rows] sum of the row's codes */
+    uint32_t n_reps; /* representatives, 1..CMIR_MAX_REPS */
+    float radius; /* largest norm of a scored row less the mean */
+    float residual; /* largest norm of what the codes of a scored row leave out */
+    float base_max; /* largest base of a scored row */
+    const uint32_t *slice; /* [n_rows] slice number of each row: cmir_rows_slices_rise() */
+    const float *scale; /* [n_rows] code * scale ~ element of the rotated difference */
+    const float *base; /* [n_rows] <archive's center, row - mean> */
+    const int32_t *code_sum; /* [n_rows] sum of the row's codes */
     const float *row_residual; /* [n_rows] norm of what the row's codes leave out */
-    const float *row_reach;    /* [n_rows] that, and the norm of the row less the mean */
-    const int8_t *codes;      /* [n_rows rounded up to 16][padded_dim], padding zero */
-    const int16_t *exact;     /* [n_rows][padded_dim] rows in fixed point */
-    const int16_t *mean;      /* [padded_dim] of the scored rows, in fixed point */
+    const float *row_reach; /* [n_rows] that, and the norm of the row less the mean */
+    const int8_t *codes; /* [n_rows rounded up to 16][padded_dim], padding zero */
+    const int16_t *exact; /* [n_rows][padded_dim] rows in fixed point */
+    const int16_t *mean; /* [padded_dim] of the scored rows, in fixed point */
     const float *rep_scale, *rep_base; /* [CMIR_MAX_REPS] the same of the representatives */
     const int32_t *rep_sum;
-    const int8_t *rep_codes;  /* [CMIR_MAX_REPS][padded_dim] */
+    const int8_t *rep_codes; /* [CMIR_MAX_REPS][padded_dim] */
 } cmir_rows;
 
 /* Whether slice numbers are < n_rows and rise within the scored rows and within the others: ask
