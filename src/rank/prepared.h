@@ -58,6 +58,8 @@ typedef struct cmir_scratch {
     int32_t *of_mean; /* [m + 16] <query row, mean of the candidate's rows> */
     int32_t *winner; /* [m + 16] the best product of each query row */
     uint32_t *winner_row; /* [m] and where */
+    /* What screen.c did: query rows screened, and that there were; candidates scored exactly. */
+    uint64_t n_screened, n_total, n_exact;
     void *memory;
 } cmir_scratch;
 

@@ -50,7 +50,6 @@ struct screening {
     double row_length; /* no row of unit norm is longer, in fixed point */
     double mean_slack; /* of cmir_mean_product() */
     atomic_size_t next;
-    atomic_uint_fast64_t rows_screened, rows_total, n_exact;
 };
 
 static void
@@ -115,7 +114,7 @@ bound_score(struct screening *job, const cmir_rows *rows, cmir_scratch *s, doubl
     double sum = 0, upper = INFINITY;
     uint32_t first = 0;
 
-    atomic_fetch_add_explicit(&job->rows_total, whole->n_rows, memory_order_relaxed);
+    s->n_total += whole->n_rows;
     if (of_mean + whole->norm_sum * radius + m * base + slack <
         m * atomic_load_explicit(&job->bar.height, memory_order_relaxed))
         return -INFINITY;
@@ -136,9 +135,7 @@ bound_score(struct screening *job, const cmir_rows *rows, cmir_scratch *s, doubl
         first = stage->n_groups;
         upper = (of_done + sum + bound + left) / m;
         *lower = (of_done + sum - bound) / m; /* of the score once nothing is left */
-        atomic_fetch_add_explicit(&job->rows_screened,
-                                  stage->n_rows - (k == 0 ? 0 : p->stages[k - 1].n_rows),
-                                  memory_order_relaxed);
+        s->n_screened += stage->n_rows - (k == 0 ? 0 : p->stages[k - 1].n_rows);
         if (upper < atomic_load_explicit(&job->bar.height, memory_order_relaxed))
             return -INFINITY;
     }
@@ -180,7 +177,7 @@ score_survivors(void *ctx, uint32_t thread)
 
         job->scores->score[candidate] = score;
         job->scores->listed[candidate] = 1;
-        atomic_fetch_add_explicit(&job->n_exact, 1, memory_order_relaxed);
+        job->scratch[thread].n_exact++;
         raise_bar(&job->bar, score);
     }
 }
@@ -226,6 +223,20 @@ run(struct screening *job, uint32_t n_threads, cmir_error *err)
     return CMIR_OK;
 }
 
+static void
+count_work(const cmir_scratch *scratch, uint32_t n_threads, size_t n, cmir_rank_work *work)
+{
+    uint64_t screened = 0, total = 0;
+
+    *work = (cmir_rank_work){.n_reranked = n};
+    for (uint32_t t = 0; scratch != NULL && t < n_threads; t++) {
+        screened += scratch[t].n_screened;
+        total += scratch[t].n_total;
+        work->n_exact += scratch[t].n_exact;
+    }
+    work->screened = total == 0 ? 0 : (double)screened / (double)total;
+}
+
 cmir_status
 cmir_screen(const cmir_prepared *p, const cmir_snapshot *snapshot, const size_t *order, size_t n,
             uint32_t limit, uint32_t n_threads, cmir_scores *scores, cmir_rank_work *work,
@@ -255,11 +266,7 @@ cmir_screen(const cmir_prepared *p, const cmir_snapshot *snapshot, const size_t 
         st = run(&job, n_threads, err);
         pthread_mutex_destroy(&job.bar.lock);
     }
-    const uint64_t total = atomic_load(&job.rows_total);
-    *work = (cmir_rank_work){
-        .n_reranked = n,
-        .n_exact = atomic_load(&job.n_exact),
-        .screened = total == 0 ? 0 : (double)atomic_load(&job.rows_screened) / (double)total};
+    count_work(job.scratch, n_threads, n, work);
     cmir_scratches_free(job.scratch, n_threads);
     free(job.upper);
     free(job.survivor);
