@@ -76,7 +76,7 @@ search_one(const cmir_archive *archive, const cmir_embeddings *e, const cmir_sea
     if (st != CMIR_OK)
         return st;
     if ((st = cmir_search_job_start(job, base, e, NULL, o, err)) == CMIR_OK &&
-        (st = cmir_search_job_rank(job, o, o->n_threads, err)) == CMIR_OK)
+        (st = cmir_search_job_rank(job, o, o->n_threads, NULL, err)) == CMIR_OK)
         st = cmir_search_job_finish(job, err);
     cmir_snapshot_close(job->snapshot);
     job->snapshot = NULL;
@@ -174,11 +174,16 @@ start_job(const cmir_archive *archive, const cmir_snapshot *base, const cmir_sea
                                   : start_embeddings(archive, base, query, o, job, err);
 }
 
+/* Queries that are searched together: their first look takes 8 bytes a volume each. */
+enum { AT_A_TIME = 64 };
+
 struct batch {
     cmir_search_job *jobs;
     cmir_error *errors;
     const cmir_search_options *options;
     uint32_t n_threads; /* of each job */
+    double *looked; /* first looks, [n][all volumes]; NULL: each job takes its own */
+    size_t n_volumes;
     size_t n;
     atomic_size_t next;
 };
@@ -195,28 +200,68 @@ rank_some(void *ctx, uint32_t thread)
         if (i >= b->n)
             return;
         if (b->errors[i].code == CMIR_OK)
-            (void)cmir_search_job_rank(&b->jobs[i], b->options, b->n_threads, &b->errors[i]);
+            (void)cmir_search_job_rank(&b->jobs[i], b->options, b->n_threads,
+                                       b->looked == NULL ? NULL : b->looked + i * b->n_volumes,
+                                       &b->errors[i]);
     }
 }
 
+/* One first look for all queries, where there is to be one: it is mostly reading.  Without a filter
+ * the numbers of the base are those of the listing. */
+static cmir_status
+look_first(const cmir_snapshot *base, uint32_t n_threads, struct batch *b, cmir_error *err)
+{
+    const size_t n = cmir_snapshot_count(base);
+    const cmir_rank_options o = cmir_search_rank_options(b->options, n, n_threads, NULL);
+    const cmir_query *queries[AT_A_TIME];
+    double *scores;
+    size_t n_queries = 0;
+    cmir_status st;
+
+    b->n_volumes = n;
+    if (b->n < 2 || !cmir_snapshot_is_whole(base) || !cmir_rank_looks_first(&o, n))
+        return CMIR_OK;
+    b->looked = cmir_alloc(b->n * n, sizeof *b->looked);
+    if (b->looked == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory to look at %zu volumes", n);
+    for (size_t i = 0; i < b->n; i++)
+        if (b->errors[i].code == CMIR_OK)
+            queries[n_queries++] = &b->jobs[i].query;
+    scores = b->looked + (b->n - n_queries) * n; /* at the end, then to the places of the jobs */
+    st = cmir_coarse(queries, n_queries, base, o.cpu_flags, n_threads, scores, err);
+    for (size_t i = 0; i < b->n; i++)
+        if (b->errors[i].code == CMIR_OK) {
+            memmove(b->looked + i * n, scores, n * sizeof *scores);
+            scores += n;
+        }
+    return st;
+}
+
 /* Jobs that fit into memory together. */
-static void
+static cmir_status
 search_some(const cmir_archive *archive, const cmir_snapshot *base,
             const cmir_search_query *queries, uint32_t n_threads, struct batch *b,
-            cmir_result **out)
+            cmir_result **out, cmir_error *err)
 {
+    cmir_status st;
+
     for (size_t i = 0; i < b->n; i++)
         (void)start_job(archive, base, &queries[i], b->options, &b->jobs[i], &b->errors[i]);
-    atomic_store(&b->next, 0);
-    b->n_threads = b->n >= n_threads ? 1 : n_threads;
-    cmir_parallel(b->n >= n_threads ? n_threads : 1, rank_some, b);
-    for (size_t i = 0; i < b->n; i++) {
-        cmir_status st = b->errors[i].code;
-
-        if (st == CMIR_OK)
-            st = cmir_search_job_finish(&b->jobs[i], &b->errors[i]);
-        (void)finish(st, &b->jobs[i], &out[i]);
+    if ((st = look_first(base, n_threads, b, err)) == CMIR_OK) {
+        atomic_store(&b->next, 0);
+        b->n_threads = b->n >= n_threads ? 1 : n_threads;
+        cmir_parallel(b->n >= n_threads ? n_threads : 1, rank_some, b);
     }
+    free(b->looked);
+    b->looked = NULL;
+    for (size_t i = 0; i < b->n; i++) {
+        cmir_status one = st == CMIR_OK ? b->errors[i].code : st;
+
+        if (one == CMIR_OK)
+            one = cmir_search_job_finish(&b->jobs[i], &b->errors[i]);
+        (void)finish(one, &b->jobs[i], &out[i]);
+    }
+    return st;
 }
 
 cmir_status
@@ -224,7 +269,6 @@ cmir_search_batch(const cmir_archive *archive, const cmir_search_query *queries,
                   const cmir_search_options *options, cmir_progress_fn progress, void *progress_ctx,
                   cmir_result **out, cmir_error *errors, cmir_error *err)
 {
-    enum { AT_A_TIME = 64 };
     const cmir_search_options defaults = {.struct_nbytes = sizeof defaults};
     struct batch b = {.options = options == NULL ? &defaults : options};
     cmir_snapshot *base = NULL;
@@ -243,8 +287,8 @@ cmir_search_batch(const cmir_archive *archive, const cmir_search_query *queries,
         b.n = n - at < AT_A_TIME ? n - at : AT_A_TIME;
         b.errors = errors + at;
         memset(b.errors, 0, b.n * sizeof *b.errors);
-        search_some(archive, base, queries + at, n_threads, &b, out + at);
-        if (progress != NULL && progress(progress_ctx, at + b.n, n) != 0)
+        st = search_some(archive, base, queries + at, n_threads, &b, out + at, err);
+        if (st == CMIR_OK && progress != NULL && progress(progress_ctx, at + b.n, n) != 0)
             st =
                 FAIL(err, CMIR_ECANCELLED, "search: stopped after %zu of %zu queries", at + b.n, n);
     }

@@ -188,18 +188,27 @@ match_hits(cmir_search_job *job, unsigned cpu_flags, cmir_error *err)
     return st;
 }
 
+cmir_rank_options
+cmir_search_rank_options(const cmir_search_options *o, size_t count, uint32_t n_threads,
+                         const double *looked)
+{
+    const uint32_t wanted = o->limit == 0 ? DEFAULT_LIMIT : o->limit;
+
+    return (cmir_rank_options){.score = o->score,
+                               .limit = count < wanted ? (uint32_t)count : wanted,
+                               .n_threads = n_threads,
+                               .exhaustive = o->exhaustive,
+                               .n_rerank = o->n_rerank,
+                               .cpu_flags = cmir_cpu_flags(),
+                               .looked = looked};
+}
+
 cmir_status
 cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o, uint32_t n_threads,
-                     cmir_error *err)
+                     const double *looked, cmir_error *err)
 {
     const size_t count = cmir_snapshot_count(job->snapshot);
-    const uint32_t wanted = o->limit == 0 ? DEFAULT_LIMIT : o->limit;
-    const cmir_rank_options options = {.score = o->score,
-                                       .limit = count < wanted ? (uint32_t)count : wanted,
-                                       .n_threads = n_threads,
-                                       .exhaustive = o->exhaustive,
-                                       .n_rerank = o->n_rerank,
-                                       .cpu_flags = cmir_cpu_flags()};
+    const cmir_rank_options options = cmir_search_rank_options(o, count, n_threads, looked);
     const double start = seconds_now();
     cmir_rank_work work = {0};
     cmir_status st = CMIR_OK;

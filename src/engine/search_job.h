@@ -30,8 +30,12 @@ cmir_status cmir_search_check_slices(const cmir_search_options *o, const char *n
 cmir_status cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base,
                                   const cmir_embeddings *e, const cmir_rows *stored,
                                   const cmir_search_options *o, cmir_error *err);
+/* The options of a search of `count` candidates, as rank wants them. */
+cmir_rank_options cmir_search_rank_options(const cmir_search_options *o, size_t count,
+                                           uint32_t n_threads, const double *looked);
+/* `looked`: a first look that was taken already, by number in the listing; NULL: none. */
 cmir_status cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o,
-                                 uint32_t n_threads, cmir_error *err);
+                                 uint32_t n_threads, const double *looked, cmir_error *err);
 cmir_status cmir_search_job_finish(cmir_search_job *job, cmir_error *err);
 void cmir_search_job_free(cmir_search_job *job);
 

@@ -64,16 +64,17 @@ spread(uint32_t n, uint32_t *order)
 
 /* Codes and packs the query rows of one group.  `norm` and `residual` may be NULL. */
 static void
-pack_group(const cmir_prepared *p, const int16_t *center, const uint32_t *rows, uint32_t n,
-           int8_t *codes, uint8_t *group, float *scale, float *norm, float *residual)
+pack_group(const cmir_kernels *kernels, const cmir_query *query, const int16_t *center,
+           const uint32_t *rows, uint32_t n, int8_t *codes, uint8_t *group, float *scale,
+           float *norm, float *residual)
 {
-    const uint32_t width = p->query->padded_dim;
+    const uint32_t width = query->padded_dim;
 
     for (uint32_t i = 0; i < CMIR_LANES; i++) {
         cmir_coded c = {0};
 
         if (i < n)
-            c = cmir_row_code(p->query->rows + (size_t)rows[i] * width, center, width,
+            c = cmir_row_code(query->rows + (size_t)rows[i] * width, center, width,
                               codes + (size_t)i * width);
         scale[i] = c.scale;
         if (norm != NULL) {
@@ -81,7 +82,7 @@ pack_group(const cmir_prepared *p, const int16_t *center, const uint32_t *rows, 
             residual[i] = c.residual;
         }
     }
-    p->kernels.pack(codes, n, width, group);
+    kernels->pack(codes, n, width, group);
 }
 
 static void
@@ -116,7 +117,7 @@ pack_whole(cmir_prepared *p, const int16_t *center, const uint32_t *order, int8_
 
         for (uint32_t i = 0; i < CMIR_LANES; i++)
             p->lane_row[lane + i] = i < n ? first + i : CMIR_NO_ROW;
-        pack_group(p, center, p->lane_row + lane, n, codes,
+        pack_group(&p->kernels, p->query, center, p->lane_row + lane, n, codes,
                    (uint8_t *)(uintptr_t)p->whole.groups + g * p->group_nbytes,
                    (float *)(uintptr_t)p->whole.scale + lane,
                    (float *)(uintptr_t)p->whole.norm + lane,
@@ -137,27 +138,6 @@ pack_whole(cmir_prepared *p, const int16_t *center, const uint32_t *order, int8_
 }
 
 static void
-pack_sample(cmir_prepared *p, const int16_t *center, int8_t *codes, int64_t *sum)
-{
-    const uint32_t m = p->query->n_rows, width = p->query->padded_dim;
-    uint32_t rows[CMIR_SAMPLE_ROWS];
-
-    memset(sum, 0, width * sizeof *sum);
-    for (uint32_t i = 0; i < p->n_sample; i++) {
-        rows[i] = (uint32_t)((2 * (uint64_t)i + 1) * m / (2 * (uint64_t)p->n_sample));
-        add_row(p->query, rows[i], sum);
-    }
-    for (uint32_t g = 0; g < p->sample.n_groups; g++) {
-        const uint32_t first = g * CMIR_LANES, left = p->n_sample - first;
-
-        pack_group(p, center, rows + first, left < CMIR_LANES ? left : CMIR_LANES, codes,
-                   (uint8_t *)(uintptr_t)p->sample.groups + g * p->group_nbytes,
-                   (float *)(uintptr_t)p->sample.scale + first, NULL, NULL);
-    }
-    write_mean(sum, p->n_sample, width, p->means + (size_t)2 * p->n_stages * width);
-}
-
-static void
 place(cmir_prepared *p, struct carve *c)
 {
     const size_t lanes = (size_t)p->whole.n_groups * CMIR_LANES;
@@ -167,9 +147,19 @@ place(cmir_prepared *p, struct carve *c)
     p->lane_row = part(c, lanes, sizeof *p->lane_row);
     p->whole.norm = part(c, lanes, sizeof(float));
     p->whole.residual = part(c, lanes, sizeof(float));
-    p->sample.groups = part(c, p->sample.n_groups, p->group_nbytes);
-    p->sample.scale = part(c, (size_t)p->sample.n_groups * CMIR_LANES, sizeof(float));
-    p->means = part(c, (size_t)2 * (CMIR_MAX_STAGES + 1) * p->query->padded_dim, sizeof *p->means);
+    p->means = part(c, (size_t)2 * CMIR_MAX_STAGES * p->query->padded_dim, sizeof *p->means);
+}
+
+static cmir_status
+check_query(const cmir_query *query, cmir_error *err)
+{
+    const uint32_t m = query->n_rows, width = query->padded_dim;
+
+    if (m == 0 || m > CMIR_MAX_SLICES || width == 0 || width > CMIR_MAX_DIM ||
+        width % CMIR_DIM_MULTIPLE != 0)
+        return FAIL(err, CMIR_EINVAL, "query: %u slices of %u dimensions cannot be searched with",
+                    m, width);
+    return CMIR_OK;
 }
 
 cmir_status
@@ -180,16 +170,13 @@ cmir_prepare(const cmir_query *query, const int16_t *center, unsigned cpu_flags,
     struct carve c = {0};
 
     memset(out, 0, sizeof *out);
-    if (m == 0 || m > CMIR_MAX_SLICES || width == 0 || width > CMIR_MAX_DIM ||
-        width % CMIR_DIM_MULTIPLE != 0)
-        return FAIL(err, CMIR_EINVAL, "query: %u slices of %u dimensions cannot be searched with",
-                    m, width);
+    const cmir_status st = check_query(query, err);
+    if (st != CMIR_OK)
+        return st;
     out->query = query;
     cmir_kernels_init(&out->kernels, cpu_flags);
     out->group_nbytes = out->kernels.group_nbytes(width);
     out->whole.n_groups = groups_for(m);
-    out->n_sample = m < CMIR_SAMPLE_ROWS ? m : CMIR_SAMPLE_ROWS;
-    out->sample.n_groups = groups_for(out->n_sample);
     place(out, &c);
     out->memory = cmir_alloc_aligned(c.used, 1);
     int8_t *codes = cmir_alloc_aligned(CMIR_LANES, width);
@@ -200,7 +187,6 @@ cmir_prepare(const cmir_query *query, const int16_t *center, unsigned cpu_flags,
         place(out, &c);
         spread(out->whole.n_groups, order);
         pack_whole(out, center, order, codes, sum);
-        pack_sample(out, center, codes, sum);
     }
     const bool ok = out->memory != NULL && codes != NULL && sum != NULL && order != NULL;
     free(codes);
@@ -219,14 +205,73 @@ cmir_prepared_free(cmir_prepared *prepared)
     prepared->memory = NULL;
 }
 
+/* With room for codes and sums, which are not kept. */
+static void
+fill_sample(const cmir_query *query, const int16_t *center, size_t group_nbytes, int8_t *codes,
+            int64_t *sum, cmir_sample *s)
+{
+    uint32_t rows[CMIR_SAMPLE_ROWS];
+
+    for (uint32_t i = 0; i < s->n_rows; i++) {
+        rows[i] = (uint32_t)((2 * (uint64_t)i + 1) * query->n_rows / (2 * (uint64_t)s->n_rows));
+        add_row(query, rows[i], sum);
+    }
+    for (uint32_t g = 0; g < s->packed.n_groups; g++) {
+        const uint32_t first = g * CMIR_LANES, left = s->n_rows - first;
+
+        pack_group(&s->kernels, query, center, rows + first, left < CMIR_LANES ? left : CMIR_LANES,
+                   codes, (uint8_t *)(uintptr_t)s->packed.groups + g * group_nbytes,
+                   (float *)(uintptr_t)s->packed.scale + first, NULL, NULL);
+    }
+    write_mean(sum, s->n_rows, query->padded_dim, s->mean);
+}
+
+cmir_status
+cmir_sample_make(const cmir_query *query, const int16_t *center, unsigned cpu_flags,
+                 cmir_sample *out, cmir_error *err)
+{
+    const uint32_t m = query->n_rows, width = query->padded_dim;
+    int8_t *codes = NULL;
+    int64_t *sum = NULL;
+
+    memset(out, 0, sizeof *out);
+    const cmir_status st = check_query(query, err);
+    if (st != CMIR_OK)
+        return st;
+    cmir_kernels_init(&out->kernels, cpu_flags);
+    out->n_rows = m < CMIR_SAMPLE_ROWS ? m : CMIR_SAMPLE_ROWS;
+    out->packed.n_groups = groups_for(out->n_rows);
+    const size_t group_nbytes = out->kernels.group_nbytes(width);
+    for (int pass = 0; pass < 2; pass++) {
+        struct carve c = {.block = out->memory};
+
+        out->packed.groups = part(&c, out->packed.n_groups, group_nbytes);
+        out->packed.scale = part(&c, CMIR_SAMPLE_ROWS, sizeof(float));
+        out->mean = part(&c, (size_t)2 * width, sizeof *out->mean);
+        codes = part(&c, CMIR_LANES, width);
+        sum = part(&c, width, sizeof *sum);
+        if (pass == 0 && (out->memory = cmir_alloc_aligned(c.used, 1)) == NULL)
+            return FAIL(err, CMIR_ENOMEM, "no memory for a query of %u slices", m);
+    }
+    memset(sum, 0, width * sizeof *sum);
+    fill_sample(query, center, group_nbytes, codes, sum, out);
+    return CMIR_OK;
+}
+
+void
+cmir_sample_free(cmir_sample *sample)
+{
+    free(sample->memory);
+    sample->memory = NULL;
+}
+
 double
-cmir_mean_product(const cmir_prepared *p, uint32_t s, const cmir_rows *rows)
+cmir_mean_product(const cmir_kernels *kernels, const int16_t *mean, const cmir_rows *rows)
 {
     static const uint32_t q[2] = {0, 1}, r[2] = {0, 0};
-    const uint32_t width = p->query->padded_dim;
     int32_t dots[2];
 
-    p->kernels.dots_exact(p->means + (size_t)2 * s * width, rows->mean, width, q, r, 2, dots);
+    kernels->dots_exact(mean, rows->mean, rows->padded_dim, q, r, 2, dots);
     return ((double)dots[0] + (double)dots[1] / CMIR_MEAN_LOW) / ((double)CMIR_UNIT * CMIR_UNIT);
 }
 

@@ -26,24 +26,35 @@ typedef struct cmir_prepared {
     cmir_packed whole;  /* every row; norm is of the row less the center, residual of its codes */
     uint32_t *lane_row; /* [whole.n_groups * 16] query row of each lane, or CMIR_NO_ROW; rows of a
                            group follow each other, and only its last lanes can have none */
-    cmir_packed sample; /* at most CMIR_SAMPLE_ROWS rows, evenly spaced; without bounds */
-    uint32_t n_sample;
     cmir_stage stages[CMIR_MAX_STAGES]; /* the last one is the whole query */
     uint32_t n_stages;
-    /* Means of query rows as two rows in fixed point, value = high + low / CMIR_MEAN_LOW: of the
-     * rows of each stage, then of the sample: [2 * (n_stages + 1)][padded_dim]. */
+    /* Means of the rows of each stage as two rows in fixed point, value = high + low /
+     * CMIR_MEAN_LOW: [2 * n_stages][padded_dim]. */
     int16_t *means;
     void *memory;
 } cmir_prepared;
 
 #define CMIR_MEAN_LOW 64
 
+/* A few rows of the query, for a first look (coarse.c). */
+typedef struct cmir_sample {
+    cmir_kernels kernels;
+    cmir_packed packed; /* without bounds */
+    uint32_t n_rows;    /* at most CMIR_SAMPLE_ROWS, evenly spaced */
+    int16_t *mean;      /* of them, as above: [2][padded_dim] */
+    void *memory;
+} cmir_sample;
+
+cmir_status cmir_sample_make(const cmir_query *query, const int16_t *center, unsigned cpu_flags,
+                             cmir_sample *out, cmir_error *err);
+void cmir_sample_free(cmir_sample *sample); /* a zeroed one is fine */
+
 cmir_status cmir_prepare(const cmir_query *query, const int16_t *center, unsigned cpu_flags,
                          cmir_prepared *out, cmir_error *err);
 void cmir_prepared_free(cmir_prepared *prepared); /* a zeroed one is fine */
 
-/* <mean of the query rows of stage `s` (n_stages: of the sample), mean of the candidate's rows>. */
-double cmir_mean_product(const cmir_prepared *p, uint32_t s, const cmir_rows *rows);
+/* <mean of query rows, in the form above, mean of the candidate's rows>. */
+double cmir_mean_product(const cmir_kernels *kernels, const int16_t *mean, const cmir_rows *rows);
 
 /* What one thread needs for candidates of at most n_rows_max rows. */
 typedef struct cmir_scratch {

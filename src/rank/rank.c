@@ -26,14 +26,42 @@ n_to_rerank(const cmir_rank_options *o, size_t n)
     return o->exhaustive || least > n ? n : least;
 }
 
+bool
+cmir_rank_looks_first(const cmir_rank_options *o, size_t n)
+{
+    return o->score == CMIR_MAXSIM && n_to_rerank(o, n) < n;
+}
+
+/* The best n_keep of a first look. */
+static cmir_status
+look_first(const cmir_query *query, const cmir_snapshot *snapshot, const cmir_rank_options *o,
+           size_t n_keep, uint32_t n_threads, cmir_ranked *best, cmir_error *err)
+{
+    const size_t n = cmir_snapshot_count(snapshot);
+    cmir_scores scores;
+    cmir_status st = cmir_scores_make(n, false, false, &scores, err);
+
+    if (st != CMIR_OK)
+        return st;
+    if (o->looked == NULL)
+        st = cmir_coarse(&query, 1, snapshot, o->cpu_flags, n_threads, scores.score, err);
+    else
+        for (size_t c = 0; c < n; c++)
+            scores.score[c] = o->looked[cmir_snapshot_number(snapshot, c)];
+    if (st == CMIR_OK)
+        (void)cmir_select_best(&scores, n, n_keep, best);
+    cmir_scores_free(&scores);
+    return st;
+}
+
 /* What the screening sees first: where everything is ranked, a first look still finds good
  * candidates to begin with; they set the bar that the others must reach. */
 static cmir_status
-make_order(const cmir_prepared *p, const cmir_snapshot *snapshot, size_t n_keep, uint32_t limit,
-           uint32_t n_threads, size_t *order, cmir_error *err)
+make_order(const cmir_query *query, const cmir_snapshot *snapshot, const cmir_rank_options *o,
+           size_t n_keep, uint32_t n_threads, size_t *order, cmir_error *err)
 {
     const size_t n = cmir_snapshot_count(snapshot);
-    const size_t n_look = n_keep < n ? n_keep : limit < n / 16 ? 2 * (size_t)limit : 0;
+    const size_t n_look = n_keep < n ? n_keep : o->limit < n / 16 ? 2 * (size_t)o->limit : 0;
     cmir_ranked *best = cmir_alloc(n_look, sizeof *best);
     uint8_t *taken = cmir_alloc_zeroed(n, 1);
     size_t at = 0;
@@ -42,7 +70,7 @@ make_order(const cmir_prepared *p, const cmir_snapshot *snapshot, size_t n_keep,
     if (best == NULL || taken == NULL)
         st = FAIL(err, CMIR_ENOMEM, "no memory for the order of %zu volumes", n);
     if (st == CMIR_OK && n_look > 0)
-        st = cmir_coarse(p, snapshot, n_look, n_threads, best, err);
+        st = look_first(query, snapshot, o, n_look, n_threads, best, err);
     for (size_t i = 0; st == CMIR_OK && i < n_look; i++) {
         order[at++] = best[i].candidate;
         taken[best[i].candidate] = 1;
@@ -65,7 +93,7 @@ rank_maxsim(const cmir_prepared *p, const cmir_snapshot *snapshot, const cmir_ra
 
     if (order == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for the order of %zu volumes", n_keep);
-    if ((st = make_order(p, snapshot, n_keep, o->limit, n_threads, order, err)) == CMIR_OK)
+    if ((st = make_order(p->query, snapshot, o, n_keep, n_threads, order, err)) == CMIR_OK)
         st = cmir_screen(p, snapshot, order, n_keep, o->limit, n_threads, scores, work, err);
     free(order);
     return st;

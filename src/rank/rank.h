@@ -35,6 +35,8 @@ typedef struct cmir_rank_options {
     bool exhaustive;     /* no first look: every candidate is ranked */
     uint32_t n_rerank;   /* candidates that a first look keeps; 0: by the size of the archive */
     unsigned cpu_flags;  /* base/cpu.h */
+    const double *looked; /* a first look that was taken already: by number in the listing
+                             (cmir_snapshot_number()); NULL: none */
 } cmir_rank_options;
 
 /* What a search did. */
@@ -44,6 +46,15 @@ typedef struct cmir_rank_work {
     double screened; /* share of the products of query rows with rows of the n_reranked that were
                             computed; the others could not matter */
 } cmir_rank_work;
+
+/* cmir_coarse() takes a first look at every candidate of `snapshot`, for several queries at once:
+ * scores[i * count + c] is query i's of candidate c.  Higher is better; no more is promised. */
+cmir_status cmir_coarse(const cmir_query *const *queries, size_t n_queries,
+                        const cmir_snapshot *snapshot, unsigned cpu_flags, uint32_t n_threads,
+                        double *scores, cmir_error *err);
+
+/* Whether cmir_rank() with these options takes a first look at n candidates. */
+bool cmir_rank_looks_first(const cmir_rank_options *options, size_t n);
 
 /* cmir_rank() ranks the candidates of `snapshot` and writes the best min(limit, count) to `out`
  * (room for `limit`), best first; *n_out tells how many.  freq, max and sum list only volumes that received a vote.

@@ -22,10 +22,6 @@ void cmir_scores_free(cmir_scores *scores);    /* a zeroed one is fine */
 size_t cmir_select_best(const cmir_scores *scores, size_t n_candidates, size_t limit,
                         cmir_ranked *out);
 
-/* coarse.c: writes the `n_keep` <= count candidates that look best at first, best first. */
-cmir_status cmir_coarse(const cmir_prepared *p, const cmir_snapshot *snapshot, size_t n_keep,
-                        uint32_t n_threads, cmir_ranked *out, cmir_error *err);
-
 /* screen.c: maxsim, exactly, of every candidate that may be among the best `limit` of the `n` of
  * `order` (indices in the snapshot; good ones first make it cheaper, the result does not depend on
  * it); `scores`, made with listed, gets those. */

@@ -109,7 +109,9 @@ bound_score(struct screening *job, const cmir_rows *rows, cmir_scratch *s, doubl
     const cmir_stage *whole = &p->stages[p->n_stages - 1];
     const cmir_codes codes = cmir_codes_of(rows);
     const double m = whole->n_rows, radius = (double)rows->radius, base = (double)rows->base_max;
-    const double of_mean = m * cmir_mean_product(p, p->n_stages - 1, rows);
+    const size_t mean_size = (size_t)2 * rows->padded_dim;
+    const double of_mean =
+        m * cmir_mean_product(&p->kernels, p->means + (p->n_stages - 1) * mean_size, rows);
     const double slack = job->mean_slack * m;
     double sum = 0, upper = INFINITY;
     uint32_t first = 0;
@@ -122,7 +124,9 @@ bound_score(struct screening *job, const cmir_rows *rows, cmir_scratch *s, doubl
         const cmir_stage *stage = &p->stages[k];
         const cmir_packed part = cmir_packed_part(p, first, stage->n_groups - first);
         const double of_done =
-            k + 1 == p->n_stages ? of_mean : stage->n_rows * cmir_mean_product(p, k, rows);
+            k + 1 == p->n_stages
+                ? of_mean
+                : stage->n_rows * cmir_mean_product(&p->kernels, p->means + k * mean_size, rows);
         const double n_left = m - stage->n_rows;
         const double left = fmin(n_left * job->row_length * job->row_length,
                                  of_mean - of_done + slack +

@@ -270,6 +270,18 @@ cmir_snapshot_count(const cmir_snapshot *snapshot)
     return snapshot->n;
 }
 
+bool
+cmir_snapshot_is_whole(const cmir_snapshot *snapshot)
+{
+    return snapshot->listing != NULL && snapshot->index == NULL;
+}
+
+size_t
+cmir_snapshot_number(const cmir_snapshot *snapshot, size_t index)
+{
+    return snapshot->index == NULL ? index : snapshot->index[index];
+}
+
 const int16_t *
 cmir_snapshot_center(const cmir_snapshot *snapshot)
 {

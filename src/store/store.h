@@ -131,6 +131,9 @@ cmir_status cmir_snapshot_open_one(cmir_store *store, const char *volume_id, cmi
                                    cmir_error *err);
 size_t cmir_snapshot_count(const cmir_snapshot *snapshot);
 const cmir_candidate *cmir_snapshot_get(const cmir_snapshot *snapshot, size_t index);
+bool cmir_snapshot_is_whole(const cmir_snapshot *snapshot); /* nothing is filtered out */
+/* Its number among all volumes of the state, which snapshots with a common base agree on. */
+size_t cmir_snapshot_number(const cmir_snapshot *snapshot, size_t index);
 /* The archive's center, [padded_dim] in fixed point; zero where nothing was ever added.  Not of a
  * snapshot of one volume. */
 const int16_t *cmir_snapshot_center(const cmir_snapshot *snapshot);
