@@ -13,8 +13,8 @@
 #include "rank/scores.h"
 
 /* Kept by a first look: docs/performance.md shows recall against them. */
-#define RERANK_LEAST 512u
-#define RERANK_PART 64u /* of the archive */
+#define RERANK_LEAST 128u
+#define RERANK_PART 128u /* one of so many volumes of the archive */
 
 static size_t
 n_to_rerank(const cmir_rank_options *o, size_t n)
