@@ -41,7 +41,8 @@ touch(const cmir_rows *rows)
     if (rows->n_reps < 1 || rows->n_reps > CMIR_MAX_REPS)
         abort();
     for (uint32_t r = 0; r < rows->n_rows; r++)
-        sum += rows->code_sum[r] + (rows->scale[r] > 0) + (rows->base[r] > 0) + rows->slice[r];
+        sum += rows->code_sum[r] + (rows->scale[r] > 0) + (rows->base[r] > 0) +
+               (rows->row_residual[r] > 0) + (rows->row_reach[r] > 0) + rows->slice[r];
     for (size_t i = 0; i < padded * rows->padded_dim; i++)
         sum += rows->codes[i];
     for (size_t i = 0; i < (size_t)rows->n_rows * rows->padded_dim; i++)

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "store/store.h"
+#include "store/store_internal.h"
 
 #define DIM 20u
 #define WIDTH 64u /* DIM rounded up */
@@ -190,14 +190,42 @@ add_synthetic(cmir_store *store, uint64_t number)
     assert_true(added);
 }
 
+static inline uint64_t
+record_nbytes(uint64_t number)
+{
+    static synthetic s;
+
+    make_synthetic(&s, number);
+    /* docs/format.md, with dim 20: */
+    const uint64_t n = s.record.n_slices, column = (4 * n + 63) / 64 * 64;
+    return 64 + 2 * WIDTH + 3 * 64 + 16 * WIDTH + 6 * column + (n + 15) / 16 * 16 * WIDTH +
+           2 * WIDTH * n;
+}
+
+static inline cmir_store *
+open_small_segments(const char *dir)
+{
+    cmir_store *store;
+
+    assert_ok(cmir_store_open(dir, CMIR_WRITE, &store, err));
+    store->segment_limit = 40000; /* about six records */
+    return store;
+}
+
 /* ----- A record, from docs/format.md and not from the store's code: every plane of it. ----- */
+
+/* A row in fixed point, and what is stored of it. */
+typedef struct model_row {
+    int64_t exact[WIDTH], rotated[WIDTH], code_sum;
+    float scale, base;
+    int codes[WIDTH];
+    double norm, residual; /* of the row less the mean, and of what its codes leave out */
+} model_row;
 
 typedef struct model_record {
     uint32_t slice[MAX_N], n, n_scored, n_reps;
-    int64_t exact[MAX_N][WIDTH], mean[WIDTH], rotated[MAX_N][WIDTH];
-    float scale[MAX_N], base[MAX_N];
-    int codes[MAX_N][WIDTH];
-    int64_t code_sum[MAX_N];
+    int64_t mean[WIDTH];
+    model_row row[MAX_N], rep[16];
     double radius, residual; /* not rounded up */
     float base_max;
 } model_record;
@@ -232,14 +260,14 @@ model_exact(const synthetic *s, model_record *m)
             norm += (double)x[k] * (double)x[k];
         norm = sqrt(norm);
         for (uint32_t k = 0; k < WIDTH; k++)
-            m->exact[r][k] = k < DIM ? (int64_t)nearbyint((double)x[k] * (UNIT / norm)) : 0;
+            m->row[r].exact[k] = k < DIM ? (int64_t)nearbyint((double)x[k] * (UNIT / norm)) : 0;
     }
     for (uint32_t k = 0; k < WIDTH; k++) {
         int64_t sum = 0;
         const int64_t n = m->n_scored;
 
         for (uint32_t r = 0; r < m->n_scored; r++)
-            sum += m->exact[r][k];
+            sum += m->row[r].exact[k];
         m->mean[k] = sum < 0 ? -((-2 * sum + n) / (2 * n)) : (2 * sum + n) / (2 * n);
     }
 }
@@ -272,32 +300,46 @@ model_rotate(const int64_t x[WIDTH], int64_t y[WIDTH])
     }
 }
 
+/* Everything that follows from a row in fixed point. */
 static inline void
-model_codes(model_record *m, uint32_t r)
+model_codes(const model_record *m, const int64_t center[WIDTH], model_row *row)
 {
     int64_t x[WIDTH], a = 0;
     double left = 0;
 
     for (uint32_t k = 0; k < WIDTH; k++)
-        x[k] = m->exact[r][k] - m->mean[k];
-    model_rotate(x, m->rotated[r]);
+        x[k] = row->exact[k] - m->mean[k];
+    model_rotate(x, row->rotated);
     for (uint32_t k = 0; k < WIDTH; k++)
-        a = llabs(m->rotated[r][k]) > a ? llabs(m->rotated[r][k]) : a;
-    m->scale[r] = (float)a / (float)(8 * 127 * 32767);
-    m->code_sum[r] = 0;
+        a = llabs(row->rotated[k]) > a ? llabs(row->rotated[k]) : a;
+    row->scale = (float)a / (float)(8 * 127 * 32767);
+    row->code_sum = 0;
     for (uint32_t k = 0; k < WIDTH; k++) {
-        const float y = (float)m->rotated[r][k];
+        const float y = (float)row->rotated[k];
 
-        m->codes[r][k] = a == 0 ? 0 : (int)nearbyintf(y * (127.0f / (float)a));
-        m->code_sum[r] += m->codes[r][k];
-        left += pow((double)m->rotated[r][k] / (8 * UNIT) -
-                        (double)m->codes[r][k] * (double)m->scale[r],
-                    2);
+        row->codes[k] = a == 0 ? 0 : (int)nearbyintf(y * (127.0f / (float)a));
+        row->code_sum += row->codes[k];
+        left += pow(
+            (double)row->rotated[k] / (8 * UNIT) - (double)row->codes[k] * (double)row->scale, 2);
     }
-    if (r >= m->n_scored)
-        return;
-    m->radius = fmax(m->radius, sqrt((double)model_dot(x, x)) / UNIT);
-    m->residual = fmax(m->residual, sqrt(left));
+    row->norm = sqrt((double)model_dot(x, x)) / UNIT;
+    row->residual = sqrt(left);
+    row->base = (float)((double)(model_dot(center, row->exact) - model_dot(center, m->mean)) /
+                        (UNIT * UNIT));
+}
+
+/* The direction of the sum of rows first to end - 1. */
+static inline void
+model_direction(const model_record *m, uint32_t first, uint32_t end, int64_t out[WIDTH])
+{
+    int64_t sum[WIDTH] = {0};
+
+    for (uint32_t r = first; r < end; r++)
+        for (uint32_t k = 0; k < WIDTH; k++)
+            sum[k] += m->row[r].exact[k];
+    const double length = sqrt((double)model_dot(sum, sum));
+    for (uint32_t k = 0; k < WIDTH; k++)
+        out[k] = length > 0 ? llround((double)sum[k] * (UNIT / length)) : 0;
 }
 
 static inline void
@@ -306,26 +348,31 @@ make_model_record(const synthetic *s, const int64_t center[WIDTH], model_record 
     memset(m, 0, sizeof *m);
     model_exact(s, m);
     for (uint32_t r = 0; r < m->n; r++) {
-        model_codes(m, r);
-        m->base[r] = (float)((double)(model_dot(center, m->exact[r]) - model_dot(center, m->mean)) /
-                             (UNIT * UNIT));
-        if (r < m->n_scored && (r == 0 || m->base[r] > m->base_max))
-            m->base_max = m->base[r];
+        model_codes(m, center, &m->row[r]);
+        if (r >= m->n_scored)
+            continue;
+        m->radius = fmax(m->radius, m->row[r].norm);
+        m->residual = fmax(m->residual, m->row[r].residual);
+        m->base_max = r == 0 || m->row[r].base > m->base_max ? m->row[r].base : m->base_max;
+    }
+    for (uint32_t k = 0; k < m->n_reps; k++) {
+        model_direction(m, k * m->n_scored / m->n_reps, (k + 1) * m->n_scored / m->n_reps,
+                        m->rep[k].exact);
+        model_codes(m, center, &m->rep[k]);
     }
 }
 
-/* Row r of the record's codes, scales, sums and bases against row `row` of the model. */
+/* The codes, scale, sum and base of a record against a row of the model. */
 static inline void
-check_coded(const model_record *m, uint32_t row, float scale, float base, int32_t code_sum,
-            const int8_t *codes)
+check_coded(const model_row *row, float scale, float base, int32_t code_sum, const int8_t *codes)
 {
-    assert_true(scale == m->scale[row] && base == m->base[row]);
-    assert_int_equal(code_sum, m->code_sum[row]);
+    assert_true(scale == row->scale && base == row->base);
+    assert_int_equal(code_sum, row->code_sum);
     for (uint32_t k = 0; k < WIDTH; k++) {
-        assert_int_equal(codes[k], m->codes[row][k]);
+        assert_int_equal(codes[k], row->codes[k]);
         /* An element is half a code off at most, but for rounding. */
-        assert_true(fabs((double)codes[k] * (double)scale -
-                         (double)m->rotated[row][k] / (8 * UNIT)) <= 0.50001 * (double)scale);
+        assert_true(fabs((double)codes[k] * (double)scale - (double)row->rotated[k] / (8 * UNIT)) <=
+                    0.50001 * (double)scale);
     }
 }
 
@@ -357,15 +404,17 @@ check_rows_of(const synthetic *s, const cmir_rows *rows, const int64_t center[WI
         assert_int_equal(rows->mean[k], m.mean[k]);
     for (uint32_t r = 0; r < m.n; r++) {
         for (uint32_t k = 0; k < WIDTH; k++)
-            assert_int_equal(rows->exact[r * WIDTH + k], m.exact[r][k]);
-        check_coded(&m, r, rows->scale[r], rows->base[r], rows->code_sum[r],
+            assert_int_equal(rows->exact[r * WIDTH + k], m.row[r].exact[k]);
+        check_coded(&m.row[r], rows->scale[r], rows->base[r], rows->code_sum[r],
                     rows->codes + r * WIDTH);
+        check_rounded_up(rows->row_residual[r], m.row[r].residual);
+        check_rounded_up(rows->row_reach[r], m.row[r].norm + m.row[r].residual);
     }
     for (uint32_t i = m.n * WIDTH; i < (m.n + 15) / 16 * 16 * WIDTH; i++)
         assert_int_equal(rows->codes[i], 0);
     for (uint32_t k = 0; k < m.n_reps; k++)
-        check_coded(&m, (2 * k + 1) * m.n_scored / (2 * m.n_reps), rows->rep_scale[k],
-                    rows->rep_base[k], rows->rep_sum[k], rows->rep_codes + k * WIDTH);
+        check_coded(&m.rep[k], rows->rep_scale[k], rows->rep_base[k], rows->rep_sum[k],
+                    rows->rep_codes + k * WIDTH);
     for (uint32_t k = m.n_reps; k < 16; k++) {
         assert_true(rows->rep_scale[k] == 0 && rows->rep_base[k] == 0 && rows->rep_sum[k] == 0);
         for (uint32_t i = 0; i < WIDTH; i++)

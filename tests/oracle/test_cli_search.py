@@ -121,9 +121,9 @@ def test_search_against_numpy(score, slices, archive, exported, scans):
 
 
 def check_search(found, want, rows, part, exported, archive):
-    assert set(found) == {'Query', 'ScoreType', 'Encoder', 'Notice', 'Candidates', 'Seconds', 'Matches'}
+    assert set(found) == {'Query', 'ScoreType', 'Encoder', 'Notice', 'Candidates', 'Reranked', 'Seconds', 'Matches'}
     assert found['Notice'] == NOTICE and set(found['Encoder']) == {'Name', 'Version', 'Sha256'}
-    assert found['Candidates'] == len(exported) - 1
+    assert found['Candidates'] == found['Reranked'] == len(exported) - 1
     assert [m['VolumeId'] for m in found['Matches']] == [i for _, i in want]
     np.testing.assert_allclose([m['Score'] for m in found['Matches']], [s for s, _ in want], rtol=0, atol=1e-5)
     for rank, m in enumerate(found['Matches'], 1):

@@ -52,6 +52,7 @@ def read_record(data, row, archive):
     for name, kind, shape in [('mean', '<i2', (w,)), ('rep_scale', '<f4', (16,)), ('rep_base', '<f4', (16,)),
                               ('rep_sum', '<i4', (16,)), ('rep_codes', 'i1', (16, w)), ('slice', '<u4', (n,)),
                               ('scale', '<f4', (n,)), ('base', '<f4', (n,)), ('code_sum', '<i4', (n,)),
+                              ('residual_of', '<f4', (n,)), ('reach', '<f4', (n,)),
                               ('codes', 'i1', (up(n, 16), w)), ('exact', '<i2', (n, w))]:
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         planes[name] = np.frombuffer(data[at:at + size], kind).reshape(shape)
@@ -68,6 +69,26 @@ def hadamard(x):
     return np.einsum('ij,njk->nik', H, x.reshape(len(x), 64, -1)).reshape(x.shape)
 
 
+def coded(exact, mean, center):
+    """All that follows from rows of exact; norms in float64, as they are."""
+    y = hadamard(exact - mean)
+    a = np.abs(y).max(axis=1)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        codes = np.rint(y.astype(np.float32) * (np.float32(127) / a.astype(np.float32))[:, None])
+    codes[a == 0] = 0
+    scale = a.astype(np.float32) / np.float32(8 * 127 * 32767)
+    value = y / (8 * 32767)
+    return {'codes': codes, 'scale': scale, 'code_sum': codes.sum(axis=1),
+            'base': ((exact @ center - mean @ center) / 32767 ** 2).astype(np.float32),
+            'norm': np.linalg.norm(value, axis=1),
+            'residual': np.linalg.norm(value - scale[:, None].astype(float) * codes, axis=1)}
+
+
+def near(stored, truth):
+    """Equal but for two units in the last place of float32; false for what is no number."""
+    return bool(np.all(np.abs(stored - truth) <= 2.5e-7 * np.abs(truth)))
+
+
 def check_planes(planes, n, n_scored, dim, center):
     want(sorted(planes['slice']) == list(range(n)), 'slices are no permutation')
     want(np.all(np.diff(planes['slice'][:n_scored].astype(int)) > 0), 'order of the scored rows')
@@ -81,33 +102,30 @@ def check_planes(planes, n, n_scored, dim, center):
     mean = np.sign(total) * ((2 * np.abs(total) + n_scored) // (2 * n_scored))  # halves away from zero
     want(np.array_equal(mean, planes['mean']), 'mean')
 
-    y = hadamard(exact - mean)
-    a = np.abs(y).max(axis=1)
-    with np.errstate(divide='ignore', invalid='ignore'):
-        codes = np.rint(y.astype(np.float32) * (np.float32(127) / a.astype(np.float32))[:, None])
-    codes[a == 0] = 0
-    scale = a.astype(np.float32) / np.float32(8 * 127 * 32767)
-    want(np.array_equal(scale, planes['scale']), 'scale')
-    want(np.array_equal(codes, planes['codes'][:n]), 'codes')
+    rows = coded(exact, mean, center)
+    for name in ('scale', 'codes', 'code_sum', 'base'):
+        want(np.array_equal(rows[name], planes[name][:n]), name)
     want(not planes['codes'][n:].any(), 'padding of codes')
-    want(np.array_equal(codes.sum(axis=1), planes['code_sum']), 'sums of codes')
-    base = ((exact @ center - mean @ center) / 32767 ** 2).astype(np.float32)
-    want(np.array_equal(base, planes['base']), 'base')
+    # The last bit of a norm depends on the order of a sum.
+    residual, norm = rows['residual'], rows['norm']
+    want(near(planes['residual_of'], residual * 1.000001), 'residuals')
+    want(near(planes['reach'], (norm * 1.000001 + residual * 1.000001) * 1.000001), 'reach')
+    want(np.all(planes['residual_of'] >= residual) and np.all(planes['reach'] >= norm + residual), 'rounding up')
 
     n_reps = min(16, n_scored)
-    rows = [(2 * k + 1) * n_scored // (2 * n_reps) for k in range(n_reps)]
     want(planes['n_reps'] == n_reps, 'number of representatives')
+    sums = np.array([exact[k * n_scored // n_reps:(k + 1) * n_scored // n_reps].sum(axis=0) for k in range(n_reps)])
+    length = np.sqrt((sums.astype(float) ** 2).sum(axis=1, keepdims=True))
+    direction = sums * np.divide(32767, length, out=np.zeros_like(length), where=length > 0)
+    reps = coded((np.sign(direction) * np.floor(np.abs(direction) + 0.5)).astype(np.int64), mean, center)
     for name, of in [('rep_scale', 'scale'), ('rep_base', 'base'), ('rep_sum', 'code_sum'), ('rep_codes', 'codes')]:
-        want(np.array_equal(planes[name][:n_reps], planes[of][rows]), name)
+        want(np.array_equal(planes[name][:n_reps], reps[of]), name)
         want(not planes[name][n_reps:].any(), f'padding of {name}')
 
-    value = y[:n_scored] / (8 * 32767)
-    rest = value - scale[:n_scored, None].astype(float) * codes[:n_scored]
-    for name, truth in [('radius', np.linalg.norm(value, axis=1).max()),
-                        ('residual', np.linalg.norm(rest, axis=1).max())]:
-        want(planes[name] == np.float32(truth * 1.000001), name)
-        want(planes[name] >= truth, name)
-    want(planes['base_max'] == base[:n_scored].max(), 'base_max')
+    for name, truth in [('radius', norm[:n_scored].max()), ('residual', residual[:n_scored].max())]:
+        want(near(planes[name], truth * 1.000001) and planes[name] >= truth, name)
+    want(planes['residual'] == planes['residual_of'][:n_scored].max(), 'the largest residual')
+    want(planes['base_max'] == rows['base'][:n_scored].max(), 'base_max')
 
 
 def read_archive(path):
