@@ -16,7 +16,8 @@ extern "C" {
 /* How volumes are scored; q_i are the query's m slices, v_j the candidate's, S_ij = <q_i, v_j>;
  * slices marked as air take no part on either side.  Higher is better for all. */
 typedef enum cmir_score {
-    CMIR_MAXSIM = 0,    /* (1/m) sum_i max_j S_ij; in [-1, 1] */
+    CMIR_MAXSIM = 0,    /* (1/m) sum_i max_j S_ij; in [-1, 1], but for what
+                           rounding to fixed point adds (2e-5 in 2 dimensions, less in more) */
     CMIR_SYMMETRIC = 1, /* mean of maxsim(query, candidate) and maxsim(candidate, query) */
     CMIR_FREQ = 2,      /* every query slice fetches its 20 nearest slices: number of hits; ties by
                            volume id ascending */
@@ -47,8 +48,8 @@ typedef struct cmir_search_options {
                               SeriesDescription, StudyInstanceUID, VolumeId, Slices; any other
                               name is a label.  A missing value makes every comparison false */
     uint32_t n_threads;    /* 0: the CPUs this process may use */
-    bool exhaustive;       /* maxsim scores every volume; otherwise, in archives of more than some
-                              hundred volumes, those that a first look keeps */
+    bool exhaustive;       /* maxsim scores every volume; otherwise, in archives of more than
+                              128 volumes, those that a first look keeps */
     uint32_t n_rerank;     /* volumes that the first look keeps; 0: chosen by the archive's size */
 } cmir_search_options;
 

@@ -136,15 +136,17 @@ cmir_match_rows(const cmir_query *query, const int16_t *center, const cmir_rows 
                 size_t n, unsigned cpu_flags, cmir_match *out, cmir_error *err)
 {
     const double unit = 1.0 / ((double)CMIR_UNIT * CMIR_UNIT);
-    cmir_prepared prepared;
+    cmir_prepared prepared = {0};
     cmir_scratch scratch = {0};
     uint32_t n_rows_max = 1;
-    cmir_status st = cmir_prepare(query, center, cpu_flags, &prepared, err);
+    cmir_status st = CMIR_OK;
 
     for (size_t c = 0; c < n && st == CMIR_OK; c++) {
         st = check_rows(query, rows[c], err);
         n_rows_max = rows[c]->n_scored > n_rows_max ? rows[c]->n_scored : n_rows_max;
     }
+    if (st == CMIR_OK)
+        st = cmir_prepare(query, center, cpu_flags, &prepared, err);
     if (st == CMIR_OK)
         st = cmir_scratch_make(&prepared, n_rows_max, &scratch, err);
     for (size_t c = 0; c < n && st == CMIR_OK; c++) {

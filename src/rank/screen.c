@@ -48,7 +48,7 @@ struct screening {
     size_t n_survivors;
     struct bar bar;
     double row_length; /* no row of unit norm is longer, in fixed point */
-    double mean_slack; /* of cmir_mean_product() */
+    double mean_slack; /* of cmir_mean_product(), and of base_max */
     atomic_size_t next;
 };
 
@@ -253,7 +253,7 @@ cmir_screen(const cmir_prepared *p, const cmir_snapshot *snapshot, const size_t 
                             .n = n,
                             .scores = scores,
                             .row_length = 1.0 + rounding,
-                            .mean_slack = rounding / CMIR_MEAN_LOW};
+                            .mean_slack = 1.01 * rounding / CMIR_MEAN_LOW + CMIR_SCREENING_SLACK};
     cmir_status st = cmir_scratches_make(p, snapshot, n_threads, &job.scratch, err);
 
     job.bar.limit = limit < n ? limit : n;
