@@ -198,7 +198,7 @@ record_nbytes(uint64_t number)
     make_synthetic(&s, number);
     /* docs/format.md, with dim 20: */
     const uint64_t n = s.record.n_slices, column = (4 * n + 63) / 64 * 64;
-    return 64 + 2 * WIDTH + 3 * 64 + 16 * WIDTH + 6 * column + (n + 15) / 16 * 16 * WIDTH +
+    return 64 + 128 + 8 * WIDTH + 2 * WIDTH + 6 * column + (n + 15) / 16 * 16 * WIDTH +
            2 * WIDTH * n;
 }
 
@@ -251,7 +251,7 @@ model_exact(const synthetic *s, model_record *m)
                 m->slice[m->n++] = i;
         m->n_scored = air == 0 ? m->n : m->n_scored;
     }
-    m->n_reps = m->n_scored < 16 ? m->n_scored : 16;
+    m->n_reps = m->n_scored < 8 ? m->n_scored : 8;
     for (uint32_t r = 0; r < m->n; r++) {
         const float *x = s->rows + m->slice[r] * DIM;
         double norm = 0;
@@ -300,15 +300,15 @@ model_rotate(const int64_t x[WIDTH], int64_t y[WIDTH])
     }
 }
 
-/* Everything that follows from a row in fixed point. */
+/* Everything that follows from a row in fixed point, coded less `from`. */
 static inline void
-model_codes(const model_record *m, const int64_t center[WIDTH], model_row *row)
+model_codes(const int64_t from[WIDTH], const int64_t center[WIDTH], model_row *row)
 {
     int64_t x[WIDTH], a = 0;
     double left = 0;
 
     for (uint32_t k = 0; k < WIDTH; k++)
-        x[k] = row->exact[k] - m->mean[k];
+        x[k] = row->exact[k] - from[k];
     model_rotate(x, row->rotated);
     for (uint32_t k = 0; k < WIDTH; k++)
         a = llabs(row->rotated[k]) > a ? llabs(row->rotated[k]) : a;
@@ -324,8 +324,8 @@ model_codes(const model_record *m, const int64_t center[WIDTH], model_row *row)
     }
     row->norm = sqrt((double)model_dot(x, x)) / UNIT;
     row->residual = sqrt(left);
-    row->base = (float)((double)(model_dot(center, row->exact) - model_dot(center, m->mean)) /
-                        (UNIT * UNIT));
+    row->base =
+        (float)((double)(model_dot(center, row->exact) - model_dot(center, from)) / (UNIT * UNIT));
 }
 
 /* The direction of the sum of rows first to end - 1. */
@@ -348,7 +348,7 @@ make_model_record(const synthetic *s, const int64_t center[WIDTH], model_record 
     memset(m, 0, sizeof *m);
     model_exact(s, m);
     for (uint32_t r = 0; r < m->n; r++) {
-        model_codes(m, center, &m->row[r]);
+        model_codes(m->mean, center, &m->row[r]);
         if (r >= m->n_scored)
             continue;
         m->radius = fmax(m->radius, m->row[r].norm);
@@ -358,7 +358,7 @@ make_model_record(const synthetic *s, const int64_t center[WIDTH], model_record 
     for (uint32_t k = 0; k < m->n_reps; k++) {
         model_direction(m, k * m->n_scored / m->n_reps, (k + 1) * m->n_scored / m->n_reps,
                         m->rep[k].exact);
-        model_codes(m, center, &m->rep[k]);
+        model_codes(center, center, &m->rep[k]);
     }
 }
 
@@ -415,7 +415,7 @@ check_rows_of(const synthetic *s, const cmir_rows *rows, const int64_t center[WI
     for (uint32_t k = 0; k < m.n_reps; k++)
         check_coded(&m.rep[k], rows->rep_scale[k], rows->rep_base[k], rows->rep_sum[k],
                     rows->rep_codes + k * WIDTH);
-    for (uint32_t k = m.n_reps; k < 16; k++) {
+    for (uint32_t k = m.n_reps; k < 8; k++) {
         assert_true(rows->rep_scale[k] == 0 && rows->rep_base[k] == 0 && rows->rep_sum[k] == 0);
         for (uint32_t i = 0; i < WIDTH; i++)
             assert_int_equal(rows->rep_codes[k * WIDTH + i], 0);

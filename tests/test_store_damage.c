@@ -38,7 +38,7 @@ touch_everything(const cmir_snapshot *snapshot)
         const size_t padded = (rows->n_rows + 15u) / 16 * 16;
 
         assert_true(rows->n_scored >= 1 && rows->n_scored <= rows->n_rows);
-        assert_true(rows->n_reps >= 1 && rows->n_reps <= 16);
+        assert_true(rows->n_reps >= 1 && rows->n_reps <= 8);
         for (uint32_t r = 0; r < rows->n_rows; r++)
             sum += (double)rows->code_sum[r] + rows->slice[r] +
                    (isfinite(rows->scale[r]) ? (double)rows->scale[r] : 0) +
@@ -50,9 +50,9 @@ touch_everything(const cmir_snapshot *snapshot)
             sum += rows->exact[i];
         for (size_t i = 0; i < rows->padded_dim; i++)
             sum += rows->mean[i] + cmir_snapshot_center(snapshot)[i];
-        for (size_t i = 0; i < (size_t)16 * rows->padded_dim; i++)
+        for (size_t i = 0; i < (size_t)8 * rows->padded_dim; i++)
             sum += rows->rep_codes[i];
-        for (size_t i = 0; i < 16; i++)
+        for (size_t i = 0; i < 8; i++)
             sum += rows->rep_sum[i] + (rows->rep_scale[i] > 0) + (rows->rep_base[i] > 0);
         if (cmir_snapshot_record(snapshot, c, &record, &err) != CMIR_OK)
             continue;
@@ -226,8 +226,8 @@ test_forged_records(void **state)
     model_exact(&s, &m);
     /* docs/format.md, with dim 20: */
     const uint32_t n = s.record.n_slices, column = (4 * n + 63) / 64 * 64;
-    const uint32_t mean = 64, reps = mean + 2 * WIDTH, rep_codes = reps + 3 * 64,
-                   slice = rep_codes + 16 * WIDTH, scale = slice + column, base = scale + column,
+    const uint32_t reps = 64, rep_codes = reps + 128, mean = rep_codes + 8 * WIDTH,
+                   slice = mean + 2 * WIDTH, scale = slice + column, base = scale + column,
                    code_sum = base + column, residual = code_sum + column,
                    reach = residual + column, codes = reach + column,
                    exact = codes + (n + 15) / 16 * 16 * WIDTH;
@@ -259,8 +259,8 @@ test_forged_records(void **state)
         {mean, one, 1, "the mean of its rows: not what"},
         {mean + 2 * DIM, one, 1, "the mean of its rows: not what"}, /* padding */
         {reps, one, 2, "its representatives: not what"},
+        {reps + 32, one, 2, "its representatives: not what"},
         {reps + 64, one, 2, "its representatives: not what"},
-        {reps + 128, one, 2, "its representatives: not what"},
         {rep_codes + 3, one, 8, "its representatives: not what"},
         {slice, one, 2, "its slice numbers: not what"},
         {slice + 4 * n, one, 1, "its slice numbers: not what"}, /* padding */
@@ -274,7 +274,7 @@ test_forged_records(void **state)
         {reach, &nothing, 4, "the bounds of its codes: not what"},
         {codes + WIDTH, one, 8, "its codes: not what"},
         {codes + n * WIDTH, one, 1, "its codes: not what"}, /* padding */
-        {exact, &more, 2, "the mean of its rows: not what"},
+        {exact, &more, 2, "its representatives: not what"},
         {exact + 2 * DIM, one, 1, "row 0: padding that is not zero"},
         {exact + 2 * WIDTH, &most, 2, "row 1: its length is"},
     };

@@ -63,12 +63,14 @@ typedef struct mode {
     bool row, keep;
 } mode;
 
-/* Palette 1, 8 tiles of 16 rows of 64 bytes.  C: 0 to 3.  A: 4 and 7.  B: 5 and 6. */
-static const struct {
+/* Palette 1, 8 tiles of 16 rows of 64 bytes.  C: 0 to 3.  A: 4 and 7.  B: 5 and 6.  For candidates of
+ * at most 8 rows, as representatives are, a C and an A tile have 8. */
+static const struct tile_config {
     uint8_t palette, start_row, reserved[14];
     uint16_t row_nbytes[16];
     uint8_t rows[16];
-} tile_config = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+} whole = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}},
+  half = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {8, 8, 8, 8, 8, 16, 16, 8}};
 
 static size_t
 group_nbytes_amx(uint32_t padded_dim)
@@ -349,7 +351,7 @@ maxsim_amx(const cmir_packed *query, const cmir_codes *candidate, float *best, u
     const uint32_t passes = (groups - 1) / pass_groups(candidate->padded_dim) + 1;
     const uint32_t wide = (groups - 1) / passes + 1, split = wide * (groups - passes * (wide - 1));
 
-    _tile_loadconfig(&tile_config);
+    _tile_loadconfig(candidate->n <= 8 ? &half : &whole);
     sweeps[wide - 1](&jb, 0, split);
     if (split < groups)
         sweeps[wide - 2](&jb, split, groups);

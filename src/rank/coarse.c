@@ -24,6 +24,7 @@ struct coarse_job {
     atomic_size_t next;
 };
 
+/* The mean similarity, but for <q, center>, which is the same for all. */
 static double
 look(const cmir_sample *s, const cmir_rows *rows)
 {
@@ -39,14 +40,14 @@ look(const cmir_sample *s, const cmir_rows *rows)
     s->kernels.maxsim(&s->packed, &reps, best, NULL, NULL);
     for (uint32_t i = 0; i < s->n_rows; i++)
         sum += (double)best[i];
-    return sum / s->n_rows + cmir_mean_product(&s->kernels, s->mean, rows);
+    return sum / s->n_rows;
 }
 
 /* What a look reads lies in one piece. */
 static void
 prefetch(const cmir_rows *rows)
 {
-    const char *start = (const char *)rows->mean;
+    const char *start = (const char *)rows->rep_scale;
     const char *end = (const char *)rows->rep_codes + (size_t)rows->n_reps * rows->padded_dim;
 
     for (; start < end; start += 64)

@@ -205,17 +205,15 @@ cmir_prepared_free(cmir_prepared *prepared)
     prepared->memory = NULL;
 }
 
-/* With room for codes and sums, which are not kept. */
+/* With room for codes, which are not kept. */
 static void
 fill_sample(const cmir_query *query, const int16_t *center, size_t group_nbytes, int8_t *codes,
-            int64_t *sum, cmir_sample *s)
+            cmir_sample *s)
 {
     uint32_t rows[CMIR_SAMPLE_ROWS];
 
-    for (uint32_t i = 0; i < s->n_rows; i++) {
+    for (uint32_t i = 0; i < s->n_rows; i++)
         rows[i] = (uint32_t)((2 * (uint64_t)i + 1) * query->n_rows / (2 * (uint64_t)s->n_rows));
-        add_row(query, rows[i], sum);
-    }
     for (uint32_t g = 0; g < s->packed.n_groups; g++) {
         const uint32_t first = g * CMIR_LANES, left = s->n_rows - first;
 
@@ -223,7 +221,6 @@ fill_sample(const cmir_query *query, const int16_t *center, size_t group_nbytes,
                    codes, (uint8_t *)(uintptr_t)s->packed.groups + g * group_nbytes,
                    (float *)(uintptr_t)s->packed.scale + first, NULL, NULL);
     }
-    write_mean(sum, s->n_rows, query->padded_dim, s->mean);
 }
 
 cmir_status
@@ -232,7 +229,6 @@ cmir_sample_make(const cmir_query *query, const int16_t *center, unsigned cpu_fl
 {
     const uint32_t m = query->n_rows, width = query->padded_dim;
     int8_t *codes = NULL;
-    int64_t *sum = NULL;
 
     memset(out, 0, sizeof *out);
     const cmir_status st = check_query(query, err);
@@ -247,14 +243,11 @@ cmir_sample_make(const cmir_query *query, const int16_t *center, unsigned cpu_fl
 
         out->packed.groups = part(&c, out->packed.n_groups, group_nbytes);
         out->packed.scale = part(&c, CMIR_SAMPLE_ROWS, sizeof(float));
-        out->mean = part(&c, (size_t)2 * width, sizeof *out->mean);
         codes = part(&c, CMIR_LANES, width);
-        sum = part(&c, width, sizeof *sum);
         if (pass == 0 && (out->memory = cmir_alloc_aligned(c.used, 1)) == NULL)
             return FAIL(err, CMIR_ENOMEM, "no memory for a query of %u slices", m);
     }
-    memset(sum, 0, width * sizeof *sum);
-    fill_sample(query, center, group_nbytes, codes, sum, out);
+    fill_sample(query, center, group_nbytes, codes, out);
     return CMIR_OK;
 }
 

@@ -41,7 +41,6 @@ typedef struct cmir_sample {
     cmir_kernels kernels;
     cmir_packed packed; /* without bounds */
     uint32_t n_rows;    /* at most CMIR_SAMPLE_ROWS, evenly spaced */
-    int16_t *mean;      /* of them, as above: [2][padded_dim] */
     void *memory;
 } cmir_sample;
 

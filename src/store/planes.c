@@ -31,12 +31,12 @@ cmir_layout_of(uint32_t n_rows, uint32_t dim, cmir_layout *out)
     out->n_rows = n_rows;
     out->padded_rows = (uint32_t)round_up(n_rows, 16);
     out->padded_dim = (uint32_t)round_up(dim, CMIR_DIM_MULTIPLE);
-    out->mean = CMIR_RECORD_HEADER_NBYTES;
-    out->rep_scale = out->mean + (uint64_t)out->padded_dim * 2;
+    out->rep_scale = CMIR_RECORD_HEADER_NBYTES;
     out->rep_base = out->rep_scale + CMIR_MAX_REPS * 4;
     out->rep_sum = out->rep_base + CMIR_MAX_REPS * 4;
-    out->rep_codes = out->rep_sum + CMIR_MAX_REPS * 4;
-    out->slice = out->rep_codes + (uint64_t)CMIR_MAX_REPS * out->padded_dim;
+    out->rep_codes = out->rep_scale + round_up(3 * CMIR_MAX_REPS * 4, CMIR_RECORD_ALIGN);
+    out->mean = out->rep_codes + (uint64_t)CMIR_MAX_REPS * out->padded_dim;
+    out->slice = out->mean + (uint64_t)out->padded_dim * 2;
     out->scale = out->slice + column;
     out->base = out->scale + column;
     out->code_sum = out->base + column;
@@ -106,14 +106,14 @@ cmir_planes_exact(const cmir_embeddings *embeddings, const cmir_layout *lay, uin
     return CMIR_OK;
 }
 
-/* <center, row - mean>. */
+/* <center, row - from>. */
 static float
-base_of(const int16_t *center, const int16_t *row, const int16_t *mean, uint32_t width)
+base_of(const int16_t *center, const int16_t *row, const int16_t *from, uint32_t width)
 {
     const int64_t of_row = cmir_row_dot(center, row, width);
-    const int64_t of_mean = cmir_row_dot(center, mean, width);
+    const int64_t of_from = cmir_row_dot(center, from, width);
 
-    return (float)((double)(of_row - of_mean) / ((double)CMIR_UNIT * CMIR_UNIT));
+    return (float)((double)(of_row - of_from) / ((double)CMIR_UNIT * CMIR_UNIT));
 }
 
 /* Codes, scale and sum of every row, and its part of the products with the center that the codes
@@ -149,12 +149,12 @@ derive_rows(const int16_t *center, const cmir_layout *lay, uint32_t n_scored, ui
     }
 }
 
-/* Row k stands for rows [k n / n_reps, (k + 1) n / n_reps): their mean, made as long as a row. */
+/* Row k stands for rows [k n / n_reps, (k + 1) n / n_reps): their mean, made as long as a row.  Less
+ * the center, so that a first look needs nothing but representatives. */
 static void
 derive_representatives(const int16_t *center, const cmir_layout *lay, uint32_t n_scored,
                        uint32_t n_reps, uint8_t *record)
 {
-    const int16_t *mean = (const int16_t *)(const void *)(record + lay->mean);
     const int16_t *exact = (const int16_t *)(const void *)(record + lay->exact);
     float *scale = (float *)(void *)(record + lay->rep_scale);
     float *base = (float *)(void *)(record + lay->rep_base);
@@ -167,11 +167,11 @@ derive_representatives(const int16_t *center, const cmir_layout *lay, uint32_t n
         const uint64_t end = ((uint64_t)k + 1) * n_scored / n_reps;
 
         cmir_rows_direction(exact + first * width, (uint32_t)(end - first), width, row);
-        const cmir_coded c = cmir_row_code(row, mean, width,
+        const cmir_coded c = cmir_row_code(row, center, width,
                                            (int8_t *)(record + lay->rep_codes) + (size_t)k * width);
         scale[k] = c.scale;
         sum[k] = c.sum;
-        base[k] = base_of(center, row, mean, width);
+        base[k] = base_of(center, row, center, width);
     }
 }
 

@@ -14,8 +14,8 @@
 
 /* Offsets from the start of the record. */
 typedef struct cmir_layout {
-    uint64_t mean, rep_scale, rep_base, rep_sum, rep_codes; /* what a first look reads */
-    uint64_t slice, scale, base, code_sum, residual, reach, codes, exact;
+    uint64_t rep_scale, rep_base, rep_sum, rep_codes; /* what a first look reads */
+    uint64_t mean, slice, scale, base, code_sum, residual, reach, codes, exact;
     uint64_t nbytes;
     uint32_t n_rows, padded_rows, padded_dim;
 } cmir_layout;

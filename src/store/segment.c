@@ -182,8 +182,8 @@ difference(const uint8_t *a, const uint8_t *b, const cmir_layout *lay, uint64_t 
     const struct {
         const char *name;
         uint64_t start, end;
-    } parts[] = {{"the mean of its rows", lay->mean, lay->rep_scale},
-                 {"its representatives", lay->rep_scale, lay->slice},
+    } parts[] = {{"its representatives", lay->rep_scale, lay->mean},
+                 {"the mean of its rows", lay->mean, lay->slice},
                  {"its slice numbers", lay->slice, lay->scale},
                  {"the scales of its codes", lay->scale, lay->base},
                  {"its products with the center", lay->base, lay->code_sum},

@@ -82,7 +82,7 @@ cmir_status cmir_record_copy(const cmir_record *from, cmir_record **out, cmir_er
 /* One volume's embeddings as they lie in the map.  Rows are the slices not marked as air, in
  * order, then those marked.  Elements of rows in fixed point are value / CMIR_UNIT (codes.h); codes
  * are of a row less the mean, rotated. */
-#define CMIR_MAX_REPS 16u
+#define CMIR_MAX_REPS 8u
 typedef struct cmir_rows {
     uint32_t n_rows; /* all slices */
     uint32_t n_scored; /* rows that take part in scores; >= 1 */
@@ -100,7 +100,9 @@ typedef struct cmir_rows {
     const int8_t *codes; /* [n_rows rounded up to 16][padded_dim], padding zero */
     const int16_t *exact; /* [n_rows][padded_dim] rows in fixed point */
     const int16_t *mean; /* [padded_dim] of the scored rows, in fixed point */
-    const float *rep_scale, *rep_base; /* [CMIR_MAX_REPS] the same of the representatives */
+    /* Representatives: [CMIR_MAX_REPS] the same of means of runs of rows, less the archive's center;
+     * base is <center, representative - center>. */
+    const float *rep_scale, *rep_base;
     const int32_t *rep_sum;
     const int8_t *rep_codes; /* [CMIR_MAX_REPS][padded_dim] */
 } cmir_rows;
