@@ -29,8 +29,6 @@ build(struct import_job *job, size_t i)
     cmir_import_item *item = &job->items[i];
     uint8_t *marks = NULL;
 
-    item->added = false;
-    memset(&item->error, 0, sizeof item->error);
     if (item->rows == NULL || item->n_slices < 1 || item->n_slices > CMIR_MAX_SLICES) {
         (void)FAIL(&item->error, CMIR_EINVAL, "%s: %u slices; 1..%u are possible", item->volume_id,
                    item->n_slices, CMIR_MAX_SLICES);
@@ -115,9 +113,8 @@ is_of_volume(cmir_status st)
 static cmir_status
 put_or_refuse(struct import_job *job, size_t i, cmir_error *err)
 {
-    if (job->built[i] == NULL)
-        return CMIR_OK;
-    const cmir_status st = put(job, i);
+    const cmir_status st = job->built[i] == NULL ? job->items[i].error.code : put(job, i);
+
     cmir_built_free(job->built[i]);
     job->built[i] = NULL;
     return st == CMIR_OK || is_of_volume(st) ? CMIR_OK
@@ -151,9 +148,16 @@ cmir_archive_import(cmir_archive *archive, uint32_t dim, cmir_import_item *items
     struct import_job job = {.store = archive->store, .dim = dim, .items = items, .n = n};
     cmir_status st;
 
+    for (size_t i = 0; i < n; i++) {
+        items[i].added = false;
+        items[i].error = (cmir_error){0};
+    }
     if (n_threads > CMIR_MAX_THREADS)
         return FAIL(err, CMIR_EINVAL, "import: %u threads, at most %u", n_threads,
                     CMIR_MAX_THREADS);
+    if (dim != archive->info.dim)
+        return FAIL(err, CMIR_EMISMATCH, "%s: embeddings of dimension %u; the archive's have %u",
+                    archive->info.dir, dim, archive->info.dim);
     job.built = cmir_alloc_zeroed(n, sizeof *job.built);
     if (job.built == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory to import %zu volumes", n);
