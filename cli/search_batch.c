@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli.h"
 
@@ -18,6 +19,7 @@ struct pending {
     uint8_t *marks;     /* of embeddings: none is air */
     cmir_embeddings embeddings;
     bool archive_is_shared; /* query.archive is the one that is searched */
+    cmir_error why;         /* the query could not be read: told when its turn comes */
 };
 
 struct batch {
@@ -74,34 +76,45 @@ search_pending(struct batch *b, cmir_error *err)
     cmir_search_query queries[TOGETHER];
     cmir_result *results[TOGETHER];
     cmir_error errors[TOGETHER];
+    size_t n = 0, k = 0;
     cmir_status st;
 
     for (size_t i = 0; i < b->n; i++) {
         const struct pending *p = &b->pending[i];
 
-        queries[i] = (cmir_search_query){p->query.archive, p->query.volume_id,
-                                         p->query.archive == NULL ? &p->embeddings : NULL};
+        if (p->why.code == CMIR_OK)
+            queries[n++] = (cmir_search_query){p->query.archive, p->query.volume_id,
+                                               p->query.archive == NULL ? &p->embeddings : NULL};
     }
-    st = cmir_search_batch(b->archive, queries, b->n, b->options, NULL, NULL, results, errors, err);
+    st = cmir_search_batch(b->archive, queries, n, b->options, NULL, NULL, results, errors, err);
     for (size_t i = 0; i < b->n; i++) {
-        if (st == CMIR_OK) {
-            tell(b, b->pending[i].text, results[i], &errors[i]);
-            cmir_result_free(results[i]);
+        struct pending *p = &b->pending[i];
+
+        if (st == CMIR_OK && p->why.code != CMIR_OK) {
+            tell(b, p->text, NULL, &p->why);
+        } else if (st == CMIR_OK) {
+            tell(b, p->text, results[k], &errors[k]);
+            cmir_result_free(results[k++]);
         }
-        close_pending(&b->pending[i]);
+        close_pending(p);
     }
     b->n = 0;
     return st;
 }
 
-/* What ARCHIVE:VOLUME of the archive that is searched names, or NULL. */
+/* What ARCHIVE:VOLUME of the archive that is searched names, or NULL: it need not be opened again.
+ * Where the line can be read in another way, cli_open_query() decides. */
 static const char *
 own_volume(const struct batch *b, const char *text)
 {
     const char *dir = b->args->operands[0];
     const size_t n = strlen(dir);
+    struct stat info;
 
-    return strncmp(text, dir, n) == 0 && text[n] == ':' ? text + n + 1 : NULL;
+    if (strncmp(text, dir, n) != 0 || text[n] != ':' || strchr(text + n + 1, ':') != NULL ||
+        stat(text, &info) == 0)
+        return NULL;
+    return text + n + 1;
 }
 
 static cmir_status
@@ -133,10 +146,8 @@ take_query(struct batch *b, const char *text, cmir_error *err)
         p.query.archive = b->archive;
         p.query.volume_id = own;
         p.archive_is_shared = true;
-    } else if (cli_open_query(b->args, p.text, &p.query, &why) != CMIR_OK) {
-        tell(b, p.text, NULL, &why);
-        close_pending(&p);
-        return CMIR_OK;
+    } else if (cli_open_query(b->args, p.text, &p.query, &p.why) != CMIR_OK) {
+        cli_close_query(&p.query);
     }
     if (p.query.volume != NULL) {
         if (b->n > 0 && (st = search_pending(b, err)) != CMIR_OK) /* results keep their order */
