@@ -72,7 +72,11 @@ read_header(const char *path, const uint8_t *data, uint64_t nbytes, cli_npy *out
                         "%s: embeddings have the shape (slices, dimension), with 1..%u slices and "
                         "1..%u dimensions",
                         path, CMIR_MAX_SLICES, CMIR_MAX_DIM);
-    if ((prefix + length) % sizeof(float) != 0 || nbytes - prefix - length != n * dim * 4)
+    if ((prefix + length) % sizeof(float) != 0)
+        return cli_fail(err, CMIR_EUNSUPPORTED,
+                        "%s: its data begin at byte %llu, which is no multiple of 4", path,
+                        (unsigned long long)(prefix + length));
+    if (nbytes - prefix - length != n * dim * 4)
         return cli_fail(err, CMIR_ECORRUPT, "%s: %llu bytes of data; %llu x %llu float32 take %llu",
                         path, (unsigned long long)(nbytes - prefix - length), (unsigned long long)n,
                         (unsigned long long)dim, (unsigned long long)(n * dim * 4));
@@ -132,7 +136,8 @@ cmir_status
 cli_npy_read(const char *path, cli_npy *out, cmir_error *err)
 {
     uint64_t nbytes = 0;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a FIFO must not stop us before fstat() tells what it is. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     *out = (cli_npy){0};
     if (fd < 0)

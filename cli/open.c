@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* open.c: archives, encoders and queries as the command line names them. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +11,17 @@
 #define QUERY_MIN_SLICES 1u /* a slab of a few slices is a query too */
 
 const char *const cli_planes[] = {"axial", "coronal", "sagittal", NULL};
+
+/* Whether its encoder runs outside of cmir: such a card says so. */
+static bool
+is_external(const cmir_archive_info *info)
+{
+    json_t *card = json_loads(info->card_json, 0, NULL);
+    const bool external = json_is_true(json_object_get(card, "external"));
+
+    json_decref(card);
+    return external;
+}
 
 bool
 cli_is_archive(const char *path)
@@ -40,6 +52,11 @@ cli_open_encoder(const cli_args *args, const cmir_archive *archive, cmir_encoder
     *out = NULL;
     if (st != CMIR_OK)
         return st;
+    if (given == NULL && info != NULL && is_external(info))
+        return cli_fail(err, CMIR_EUNSUPPORTED,
+                        "%.120s: its encoder %.40s runs outside of cmir: give embeddings (.npy), "
+                        "not scans",
+                        info->dir, info->encoder_name);
     st = cmir_encoder_open(card, &options, out, &cause);
     if (st == CMIR_ENOTFOUND && remembered)
         return cli_fail(err, st, "%s; if encoder %.40s lies elsewhere now: --encoder CARD.json",
@@ -186,6 +203,23 @@ open_stored(const char *text, cli_query *out, cmir_error *err)
     return st;
 }
 
+/* Rows of a query are of any length, but of some. */
+static cmir_status
+check_rows(const char *path, const cli_npy *npy, cmir_error *err)
+{
+    for (uint32_t i = 0; i < npy->n_slices; i++) {
+        const float *row = npy->rows + (size_t)i * npy->dim;
+        double sum = 0;
+
+        for (uint32_t d = 0; d < npy->dim; d++)
+            sum += (double)row[d] * (double)row[d];
+        if (!(sum > 0) || isinf(sum))
+            return cli_fail(err, CMIR_ECORRUPT, "%s: the embedding of slice %u has no direction",
+                            path, i);
+    }
+    return CMIR_OK;
+}
+
 cmir_status
 cli_open_query(const cli_args *args, const char *text, cli_query *out, cmir_error *err)
 {
@@ -194,7 +228,8 @@ cli_open_query(const cli_args *args, const char *text, cli_query *out, cmir_erro
     *out = (cli_query){0};
     if (stat(text, &st) == 0 && S_ISREG(st.st_mode) && cli_is_npy(text)) {
         out->volume_id = out->npy_id = cli_npy_id(text);
-        return cli_npy_read(text, &out->npy, err);
+        const cmir_status read = cli_npy_read(text, &out->npy, err);
+        return read == CMIR_OK ? check_rows(text, &out->npy, err) : read;
     }
     if (stat(text, &st) == 0)
         return open_volume(args, text, &out->volume, err);
