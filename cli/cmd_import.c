@@ -132,7 +132,16 @@ open_archive(struct import *m, uint32_t dim, cmir_error *err)
             return st;
         m->created = true;
     }
-    return cmir_archive_open(m->dir, CMIR_WRITE, &m->archive, err);
+    if ((st = cmir_archive_open(m->dir, CMIR_WRITE, &m->archive, err)) != CMIR_OK)
+        return st;
+    const cmir_archive_info *own = cmir_archive_get_info(m->archive);
+    if ((name != NULL && strcmp(name, own->encoder_name) != 0) ||
+        (version != NULL && strcmp(version, own->encoder_version) != 0))
+        return cli_fail(err, CMIR_EMISMATCH,
+                        "%.120s: made with encoder %.40s %.16s, which is not what --external or "
+                        "--external-version says",
+                        m->dir, own->encoder_name, own->encoder_version);
+    return CMIR_OK;
 }
 
 /* Adds what was read, with one commit. */
