@@ -148,11 +148,15 @@ show_text(cli_args *args, const cmir_record *record)
             cli_line(out, "%-12s %s", texts[i].name, texts[i].value);
     if (isfinite(info->patient_age))
         cli_line(out, "%-12s %g years", "age", info->patient_age);
-    cli_line(out, "%-12s %u x %u x %u, %s", "voxels", info->dims[0], info->dims[1], info->dims[2],
-             info->has_hu ? "HU" : "no HU");
-    cli_line(out, "%-12s %u, %.3g mm apart, %.1f to %.1f mm; %u hold only air", "slices",
-             record->n_slices, record->slice_spacing_mm, record->slice_mm[0],
-             record->slice_mm[record->n_slices - 1], record->n_air);
+    if (info->dims[0] > 0)
+        cli_line(out, "%-12s %u x %u x %u, %s", "voxels", info->dims[0], info->dims[1],
+                 info->dims[2], info->has_hu ? "HU" : "no HU");
+    if (isfinite(record->slice_mm[0]))
+        cli_line(out, "%-12s %u, %.3g mm apart, %.1f to %.1f mm; %u hold only air", "slices",
+                 record->n_slices, record->slice_spacing_mm, record->slice_mm[0],
+                 record->slice_mm[record->n_slices - 1], record->n_air);
+    else /* of imported embeddings */
+        cli_line(out, "%-12s %u; %u hold only air", "slices", record->n_slices, record->n_air);
     for (size_t i = 0; i < record->n_labels; i++)
         cli_line(out, "%-12s %s = %s", i == 0 ? "labels" : "", record->labels[i].name,
                  record->labels[i].value);
