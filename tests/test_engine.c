@@ -522,14 +522,204 @@ test_score_names(void **unused)
     FAILS(cmir_score_parse("MaxSim", &score, &err), CMIR_EINVAL, "symmetric");
 }
 
+/* Equal in all but the time they took. */
+static void
+check_same_result(const cmir_result *a, const cmir_result *b)
+{
+    assert_int_equal(a->score, b->score);
+    assert_string_equal(a->query->info.volume_id, b->query->info.volume_id);
+    assert_string_equal(a->query->info.patient_id, b->query->info.patient_id);
+    assert_true(a->first_slice == b->first_slice && a->last_slice == b->last_slice);
+    assert_int_equal(a->n_candidates, b->n_candidates);
+    assert_int_equal(a->n_reranked, b->n_reranked);
+    assert_int_equal(a->n_hits, b->n_hits);
+    for (size_t i = 0; i < a->n_hits; i++) {
+        const cmir_hit *x = &a->hits[i], *y = &b->hits[i];
+
+        assert_string_equal(x->record->info.volume_id, y->record->info.volume_id);
+        assert_true(x->rank == y->rank && x->score == y->score && x->best == y->best);
+        assert_int_equal(x->n_matches, y->n_matches);
+        assert_memory_equal(x->matches, y->matches, x->n_matches * sizeof *x->matches);
+        assert_true(x->match_first == y->match_first && x->match_last == y->match_last);
+        assert_true(x->query_first == y->query_first && x->query_last == y->query_last);
+        assert_memory_equal(x->match_mm, y->match_mm, sizeof x->match_mm);
+    }
+}
+
+#define N_QUERIES 150u /* more than are worked on at once */
+
+/* Queries of every kind, and every ninth of them wrong. */
+static void
+make_queries(const cmir_archive *archive, const cmir_archive *other, const cmir_embeddings *good,
+             const cmir_embeddings *bad, cmir_search_query *queries)
+{
+    static const char *const ids[] = {"v0", "v1", "v2", "v3", "v4", "v5"};
+
+    for (size_t i = 0; i < N_QUERIES; i++) {
+        const char *id = ids[i % 6];
+
+        queries[i] = i % 3 == 0   ? (cmir_search_query){archive, id, NULL}
+                     : i % 3 == 1 ? (cmir_search_query){NULL, id, &good[i % 6]}
+                                  : (cmir_search_query){other, "w", NULL};
+        if (i % 9 == 4)
+            queries[i] = i % 4 == 0   ? (cmir_search_query){archive, "nobody", NULL}
+                         : i % 4 == 1 ? (cmir_search_query){NULL, "bad", &bad[i / 36 % 3]}
+                         : i % 4 == 2 ? (cmir_search_query){archive, NULL, NULL}
+                                      : (cmir_search_query){archive, id, &good[i % 6]};
+    }
+}
+
+static int
+count_queries(void *last, uint64_t done, uint64_t total)
+{
+    assert_int_equal(total, N_QUERIES);
+    assert_true(done > *(uint64_t *)last && done <= total);
+    *(uint64_t *)last = done;
+    return 0;
+}
+
+static int
+stop_early(void *n_calls, uint64_t done, uint64_t total)
+{
+    ++*(int *)n_calls;
+    return done < total;
+}
+
+static void
+check_batch(const cmir_archive *archive, const cmir_search_query *queries,
+            const cmir_search_options *o)
+{
+    cmir_result *out[N_QUERIES], *one;
+    cmir_error errors[N_QUERIES];
+    uint64_t last = 0;
+
+    memset(errors, 0x77, sizeof errors); /* whatever was in them */
+    memset(out, 0x77, sizeof out);
+    OK(cmir_search_batch(archive, queries, N_QUERIES, o, count_queries, &last, out, errors, &err));
+    assert_int_equal(last, N_QUERIES);
+    for (size_t i = 0; i < N_QUERIES; i++) {
+        cmir_error why = {0};
+
+        assert_true((out[i] == NULL) == (i % 9 == 4));
+        assert_true((errors[i].code == CMIR_OK) == (i % 9 != 4));
+        if (queries[i].volume_id == NULL || (queries[i].archive && queries[i].embeddings)) {
+            assert_int_equal(errors[i].code, CMIR_EINVAL);
+            assert_non_null(strstr(errors[i].msg, "a query is"));
+            continue;
+        }
+        const cmir_status st = queries[i].archive != NULL
+                                   ? cmir_search_stored(archive, queries[i].archive,
+                                                        queries[i].volume_id, o, &one, &why)
+                                   : cmir_search_embeddings(archive, queries[i].embeddings,
+                                                            queries[i].volume_id, o, &one, &why);
+        assert_int_equal(st, errors[i].code);
+        assert_string_equal(why.msg, errors[i].msg);
+        if (st != CMIR_OK)
+            continue;
+        check_same_result(out[i], one);
+        cmir_result_free(one);
+    }
+    for (size_t i = 0; i < N_QUERIES; i++)
+        cmir_result_free(out[i]);
+}
+
+/* What is wrong with a batch as a whole, and batches of nothing. */
+static void
+check_bad_batches(const cmir_archive *archive, const cmir_search_query *queries)
+{
+    cmir_search_options o = options_none();
+    cmir_result *out[N_QUERIES];
+    cmir_error errors[N_QUERIES];
+    int n_calls = 0;
+
+    FAILS(
+        cmir_search_batch(archive, queries, N_QUERIES, &o, stop_early, &n_calls, out, errors, &err),
+        CMIR_ECANCELLED, "of 150 queries");
+    assert_int_equal(n_calls, 1);
+    for (size_t i = 0; i < N_QUERIES; i++)
+        assert_null(out[i]);
+    OK(cmir_search_batch(archive, NULL, 0, &o, stop_early, &n_calls, NULL, NULL, &err));
+    assert_int_equal(n_calls, 1);
+    o.score = (cmir_score)17;
+    memset(out, 0x77, sizeof out);
+    FAILS(cmir_search_batch(archive, queries, 5, &o, NULL, NULL, out, errors, &err), CMIR_EINVAL,
+          "17");
+    for (size_t i = 0; i < 5; i++)
+        assert_null(out[i]);
+    o = options_none();
+    o.where = "Modality =";
+    FAILS(cmir_search_batch(archive, queries, 5, &o, NULL, NULL, out, errors, &err), CMIR_EINVAL,
+          "filter");
+    o.where = "VolumeId = 'none'";
+    OK(cmir_search_batch(archive, queries, 1, &o, NULL, NULL, out, errors, &err));
+    assert_true(out[0]->n_hits == 0 && out[0]->n_candidates == 0);
+    cmir_result_free(out[0]);
+}
+
+/* A batch gives what its queries give one by one, for all scores, exclusions and numbers of
+ * threads; those that fail leave the others alone. */
+static void
+test_batch(void **unused)
+{
+    cmir_archive *archive = open_archive(CMIR_READ), *other;
+    cmir_search_options o = options_none();
+    cmir_embeddings good[6], bad[3];
+    static cmir_search_query queries[N_QUERIES];
+    bool added;
+
+    (void)unused;
+    OK(cmir_archive_create(in_folder("second"), encoder, CMIR_AXIAL, &err));
+    OK(cmir_archive_open(in_folder("second"), CMIR_WRITE, &other, &err));
+    write_volume("w.nii", 3);
+    OK(add_file(other, "w.nii", &added));
+    for (uint32_t i = 0; i < 6; i++) {
+        char id[4];
+
+        snprintf(id, sizeof id, "v%u", i);
+        OK(cmir_archive_embeddings(archive, id, &good[i], &err));
+    }
+    for (uint32_t i = 0; i < 3; i++)
+        OK(cmir_archive_embeddings(archive, "v0", &bad[i], &err));
+    bad[0].dim--;
+    bad[1].rows[5 * (size_t)bad[1].dim] = NAN;
+    bad[2].n_slices = 0;
+    make_queries(archive, other, good, bad, queries);
+    for (int k = 0; k < 12; k++) {
+        o.score = (cmir_score)(k % 6);
+        o.exclude = (cmir_exclude)(k % 4);
+        o.n_threads = (uint32_t)k % 5;
+        o.limit = k % 2 == 0 ? 0 : 3;
+        o.slices_given = k % 3 == 0;
+        o.first_slice = 1;
+        o.last_slice = 5; /* of bad[1] the NAN row, too */
+        o.where = k == 7 ? "Slices > 9" : NULL;
+        o.exhaustive = k == 6;
+        o.n_rerank = k == 8 ? 2 : 0;
+        check_batch(archive, queries, &o);
+    }
+    check_bad_batches(archive, queries);
+    for (uint32_t i = 0; i < 9; i++) {
+        if (i == 6)
+            bad[0].dim++;
+        cmir_embeddings_free(i < 6 ? &good[i] : &bad[i - 6]);
+    }
+    cmir_archive_close(other);
+    cmir_archive_close(archive);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_search_against_loop), cmocka_unit_test(test_file_and_stored_agree),
-        cmocka_unit_test(test_exclusion),           cmocka_unit_test(test_bad_queries),
-        cmocka_unit_test(test_other_encoder),       cmocka_unit_test(test_adding_again),
-        cmocka_unit_test(test_empty_archive),       cmocka_unit_test(test_score_names),
+        cmocka_unit_test(test_search_against_loop),
+        cmocka_unit_test(test_file_and_stored_agree),
+        cmocka_unit_test(test_exclusion),
+        cmocka_unit_test(test_bad_queries),
+        cmocka_unit_test(test_other_encoder),
+        cmocka_unit_test(test_adding_again),
+        cmocka_unit_test(test_empty_archive),
+        cmocka_unit_test(test_score_names),
+        cmocka_unit_test(test_batch),
     };
 
     return cmocka_run_group_tests_name("engine", tests, set_up, tear_down);
