@@ -236,7 +236,8 @@ test_import(void **state)
         assert_int_equal(cmir_archive_get_info(archive)->n_volumes, N_ITEMS);
         assert_int_equal(cmir_archive_get_info(archive)->dead_nbytes, 0);
         cmir_archive_close(archive);
-        snprintf(command, sizeof command, "cmp '%s/segments/00000001.seg' '%s/segments/00000001.seg'",
+        snprintf(command, sizeof command,
+                 "cmp '%s/segments/00000001.seg' '%s/segments/00000001.seg'",
                  in_folder(state, "a0"), in_folder(state, name));
         assert_int_equal(system(command), 0);
     }
@@ -334,7 +335,8 @@ test_whole_call_refused(void **state)
     cmir_archive *archive = new_archive(state, "a", DIM), *reader;
 
     make_items(&m);
-    FAILS(cmir_archive_import(archive, DIM + 1, m.item, 3, 1, &err), CMIR_EMISMATCH, "dimension 21");
+    FAILS(cmir_archive_import(archive, DIM + 1, m.item, 3, 1, &err), CMIR_EMISMATCH,
+          "dimension 21");
     FAILS(cmir_archive_import(archive, 0, m.item, 3, 1, &err), CMIR_EMISMATCH, "dimension 0");
     FAILS(cmir_archive_import(archive, DIM, m.item, 3, 100000, &err), CMIR_EINVAL, "threads");
     for (int i = 0; i < 3; i++)
@@ -375,8 +377,8 @@ static void
 test_external_encoders(void **unused)
 {
     static char name[202], version[202];
-    static const char *const bad[] = {NULL, "",     "a\"b", "a\\b", "a\nb", "\x1b[2J",
-                                      "\xC3\xA9", "a\x7f", "\t"};
+    static const char *const bad[] = {NULL,      "",         "a\"b",  "a\\b", "a\nb",
+                                      "\x1b[2J", "\xC3\xA9", "a\x7f", "\t"};
     cmir_encoder *a, *b;
     char *text;
 
@@ -403,13 +405,15 @@ test_external_encoders(void **unused)
     static const struct {
         const char *name, *version;
         uint32_t dim;
-    } others[] = {{"a b{}:,", "1", 7}, {"a b{}:,", "1", 8}, {"a b{}:,", "2", 7}, {"A b{}:,", "1", 7}};
+    } others[] = {
+        {"a b{}:,", "1", 7}, {"a b{}:,", "1", 8}, {"a b{}:,", "2", 7}, {"A b{}:,", "1", 7}};
     OK(cmir_encoder_external("a b{}:,", "1", 7, &a, &err));
     assert_int_equal(strlen(cmir_encoder_get_info(a)->sha256), 64);
     for (int i = 0; i < 4; i++) {
         OK(cmir_encoder_external(others[i].name, others[i].version, others[i].dim, &b, &err));
         assert_int_equal(
-            strcmp(cmir_encoder_get_info(a)->sha256, cmir_encoder_get_info(b)->sha256) == 0, i == 0);
+            strcmp(cmir_encoder_get_info(a)->sha256, cmir_encoder_get_info(b)->sha256) == 0,
+            i == 0);
         assert_int_equal(
             strcmp(cmir_encoder_get_info(a)->card_json, cmir_encoder_get_info(b)->card_json) == 0,
             i == 0);
