@@ -5,7 +5,4 @@
 
 #define CMIR_PRINTF(fmt, args) __attribute__((__format__(__printf__, fmt, args)))
 
-/* Asks for the cache line at `address`, which need not be readable. */
-#define CMIR_PREFETCH(address) __builtin_prefetch(address)
-
 #endif

@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/compiler.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread.h"
@@ -43,17 +42,6 @@ look(const cmir_sample *s, const cmir_rows *rows)
     return sum / s->n_rows;
 }
 
-/* What a look reads lies in one piece. */
-static void
-prefetch(const cmir_rows *rows)
-{
-    const char *start = (const char *)rows->rep_scale;
-    const char *end = (const char *)rows->rep_codes + (size_t)rows->n_reps * rows->padded_dim;
-
-    for (; start < end; start += 64)
-        CMIR_PREFETCH(start);
-}
-
 static void
 look_at_candidates(void *ctx, uint32_t thread)
 {
@@ -69,8 +57,6 @@ look_at_candidates(void *ctx, uint32_t thread)
         for (size_t c = start; c < end; c++) {
             const cmir_rows *rows = &cmir_snapshot_get(job->snapshot, c)->rows;
 
-            if (c + 1 < job->n)
-                prefetch(&cmir_snapshot_get(job->snapshot, c + 1)->rows);
             for (size_t i = 0; i < job->n_samples; i++)
                 job->scores[i * job->n + c] = look(&job->samples[i], rows);
         }
