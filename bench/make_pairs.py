@@ -28,7 +28,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     chest = real / simulate.ENCODERS['mobilenet'] / 'chest'
     pairs = {'A': simulated(real / simulate.ENCODERS['squeezenet'], 300, 512), 'B': simulated(chest, 200, 768),
-             'real': [np.load(chest / name) for name in ('4DLUNG_113.npy', 'CMBCRC_01068.npy', 'LIDC_0314.npy')]}
+             'real': [simulate.unit(np.load(chest / name)) for name in ('4DLUNG_113.npy', 'CMBCRC_01068.npy', 'LIDC_0314.npy')]}
     for name, pair in pairs.items():
         for role, x in zip(('query', 'candidate', 'first'), pair):
             np.save(out / ('%s.%s.npy' % (name, role)), np.ascontiguousarray(x, np.float32))

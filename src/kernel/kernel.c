@@ -11,16 +11,16 @@
 
 #include "base/cpu.h"
 
-static size_t
-group_nbytes_c(uint32_t padded_dim)
+size_t
+cmir_signed_group_nbytes(uint32_t padded_dim)
 {
     return (size_t)padded_dim * CMIR_LANES;
 }
 
-static void
-pack_c(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group)
+void
+cmir_signed_pack(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group)
 {
-    memset(group, 0, group_nbytes_c(padded_dim));
+    memset(group, 0, cmir_signed_group_nbytes(padded_dim));
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t d = 0; d < padded_dim; d += 4)
             memcpy(group + (size_t)d * CMIR_LANES + i * 4, codes + (size_t)i * padded_dim + d, 4);
@@ -76,7 +76,7 @@ static void
 maxsim_c(const cmir_packed *query, const cmir_codes *c, float *best, uint32_t *row,
          const cmir_kept *kept)
 {
-    const size_t nbytes = group_nbytes_c(c->padded_dim);
+    const size_t nbytes = cmir_signed_group_nbytes(c->padded_dim);
     int32_t dots[CMIR_LANES];
 
     for (uint32_t g = 0; g < query->n_groups; g++)
@@ -133,7 +133,8 @@ dots_exact_c(const int16_t *query, const int16_t *rows, uint32_t padded_dim, con
 void
 cmir_kernels_init(cmir_kernels *k, unsigned flags)
 {
-    *k = (cmir_kernels){"c", group_nbytes_c, pack_c, maxsim_c, select_c, dots_exact_c};
+    *k = (cmir_kernels){"c",         cmir_signed_group_nbytes, cmir_signed_pack, maxsim_c, select_c,
+                        dots_exact_c};
 #if defined(__x86_64__)
     if ((flags & CMIR_CPU_AVX2) != 0)
         cmir_kernels_init_avx2(k);

@@ -90,6 +90,11 @@ typedef struct cmir_kernels {
 /* The best table for the CPU of `flags` (base/cpu.h); 0: the C reference. */
 void cmir_kernels_init(cmir_kernels *k, unsigned flags);
 
+/* The packing of the levels that multiply signed bytes, the reference among them: for every 4 dims,
+ * 16 lanes of 4 bytes. */
+size_t cmir_signed_group_nbytes(uint32_t padded_dim);
+void cmir_signed_pack(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group);
+
 /* Each overwrites what it does better; called by cmir_kernels_init() alone, oldest first. */
 void cmir_kernels_init_avx2(cmir_kernels *k);
 void cmir_kernels_init_avxvnni(cmir_kernels *k);

@@ -72,21 +72,6 @@ static const struct tile_config {
 } whole = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}},
   half = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {8, 8, 8, 8, 8, 16, 16, 8}};
 
-static size_t
-group_nbytes_amx(uint32_t padded_dim)
-{
-    return (size_t)padded_dim * CMIR_LANES;
-}
-
-static void
-pack_amx(const int8_t *codes, uint32_t n, uint32_t padded_dim, uint8_t *group)
-{
-    memset(group, 0, group_nbytes_amx(padded_dim));
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t d = 0; d < padded_dim; d += 4)
-            memcpy(group + (size_t)d * CMIR_LANES + i * 4, codes + (size_t)i * padded_dim + d, 4);
-}
-
 /* Unrolled by hand: what is indexed by g then lives in registers. */
 #define EACH_GROUP(groups, DO)                                                                     \
     do {                                                                                           \
@@ -319,7 +304,7 @@ DEFINE_SWEEPS(1, 1)
 static uint32_t
 pass_groups(uint32_t padded_dim)
 {
-    const size_t fit = PANEL_NBYTES / group_nbytes_amx(padded_dim);
+    const size_t fit = PANEL_NBYTES / cmir_signed_group_nbytes(padded_dim);
 
     return fit < 2 || fit > MAX_GROUPS ? MAX_GROUPS : (uint32_t)fit;
 }
@@ -362,8 +347,8 @@ void
 cmir_kernels_init_amx(cmir_kernels *k)
 {
     k->name = "amx";
-    k->group_nbytes = group_nbytes_amx;
-    k->pack = pack_amx;
+    k->group_nbytes = cmir_signed_group_nbytes;
+    k->pack = cmir_signed_pack;
     k->maxsim = maxsim_amx;
 }
 
