@@ -53,6 +53,12 @@ maxsim() {
     done | $python bench/results.py numkong_scale
 }
 
+ragged() {
+    say "volumes of unequal length"
+    build/bench_ragged | tee $work/ragged.lines | sed 's/^/  /'
+    $python bench/results.py ragged <$work/ragged.lines >/dev/null
+}
+
 # Whole searches of a simulated archive: ours, and with `peers` theirs, whose true lists are our exhaustive ones.
 search() { # VOLUMES DIM ENCODER [peers]
     say "searches, $1 simulated volumes x 200 slices x $2"
@@ -73,6 +79,7 @@ search() { # VOLUMES DIM ENCODER [peers]
 }
 
 encode
+ragged
 if [ -e "$data/regions.csv" ]; then
     real
     maxsim
