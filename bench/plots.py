@@ -55,6 +55,7 @@ def by_peer(lines):
 
 def search():
     lines = sorted(lines_of('search_*.json'), key=lambda line: line['volumes'])
+    lines = [line for line in lines if line['dim'] == lines[0]['dim']]
     figure, axis = plt.subplots(figsize=(6, 3.6))
     for peer, rows in by_peer(lines).items():
         axis.plot([r['volumes'] for r in rows], [r['median_ms'] for r in rows], 'o-', label=peer,
