@@ -28,7 +28,7 @@ def is_ours(line):
 
 def save(figure, name):
     (DOCS / 'images').mkdir(exist_ok=True)
-    figure.savefig(DOCS / 'images' / name, metadata={'Date': None}, bbox_inches='tight')
+    figure.savefig(DOCS / 'images' / name, metadata=dict.fromkeys(['Date', 'Creator', 'Format', 'Type']), bbox_inches='tight')
     plt.close(figure)
 
 
