@@ -15,11 +15,14 @@
 /* Kept by a first look: docs/performance.md shows recall against them. */
 #define RERANK_LEAST 128u
 #define RERANK_PART 128u /* one of so many volumes of the archive */
+#define RERANK_HITS 8u /* so many for each hit wanted */
 
 static size_t
 n_to_rerank(const cmir_rank_options *o, size_t n)
 {
-    const size_t automatic = n / RERANK_PART > RERANK_LEAST ? n / RERANK_PART : RERANK_LEAST;
+    const size_t of_hits = RERANK_HITS * (size_t)o->limit;
+    const size_t of_archive = n / RERANK_PART > RERANK_LEAST ? n / RERANK_PART : RERANK_LEAST;
+    const size_t automatic = of_hits > of_archive ? of_hits : of_archive;
     const size_t wanted = o->n_rerank > 0 ? o->n_rerank : automatic;
     const size_t least = o->limit > wanted ? o->limit : wanted; /* a full list, always */
 
