@@ -18,33 +18,13 @@
 
 #include <cmir/cmir.h>
 
+#include "expect.h"
+
 #define DIM 20u
 #define MAX_N 30u
 #define N_ITEMS 90u
 
-static cmir_error err;
 static uint64_t random_state = 31;
-
-#define OK(call) assert_ok((call), __LINE__)
-
-static void
-assert_ok(cmir_status st, int line)
-{
-    if (st != CMIR_OK)
-        fail_msg("line %d: %s: %s", line, cmir_status_name(st), err.msg);
-}
-
-/* `call` fails with `status` and a message that holds `words`. */
-#define FAILS(call, status, words) assert_fails((call), (status), (words), __LINE__)
-
-static void
-assert_fails(cmir_status st, cmir_status want, const char *words, int line)
-{
-    if (st != want || err.code != want || strstr(err.msg, words) == NULL)
-        fail_msg("line %d: %s instead of %s: %s", line, cmir_status_name(st),
-                 cmir_status_name(want), err.msg);
-    err = (cmir_error){0};
-}
 
 static uint32_t
 rnd(void)
