@@ -4,6 +4,7 @@
 #define CMIR_CMIR_H
 
 #include <cmir/archive.h>
+#include <cmir/assess.h>
 #include <cmir/encoder.h>
 #include <cmir/report.h>
 #include <cmir/search.h>

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cmir/assess.h: how good are ranked lists?  An evaluation that a reviewer can check.
+ *
+ * Every table carries the lines that a ranking must beat: random, majority, the cohort alone, each
+ * nuisance alone; intervals are bootstrapped over patients; methods are compared in pairs.  The
+ * protocol of 3D-MIR (arXiv 2311.13752) is among the metrics.  docs/evaluation.md has definitions. */
+#ifndef CMIR_ASSESS_H
+#define CMIR_ASSESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmir/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A volume as an evaluation sees it.  Strings and arrays are borrowed for the call. */
+typedef struct cmir_eval_volume {
+    const char *id;
+    const char *value;  /* what the task asks for; equal text is relevant.  Never NULL */
+    const char *group;  /* the patient: resampled together, must not answer itself; NULL: the id */
+    const char *cohort; /* where it comes from; NULL: unknown */
+    const double *nuisances; /* [n_nuisances] what the task must not be solvable by; NAN unknown */
+} cmir_eval_volume;
+
+/* What one method found for one query, best first. */
+typedef struct cmir_eval_list {
+    const uint32_t *found; /* numbers of volumes */
+    const double *scores;  /* of them, falling; NULL: 1 / rank */
+    uint32_t n_found;
+} cmir_eval_list;
+
+typedef struct cmir_eval_method {
+    const char *name;
+    const cmir_eval_list *lists; /* [n_queries] */
+} cmir_eval_method;
+
+/* A query and the database that it was searched in. */
+typedef struct cmir_eval_query {
+    uint32_t volume;
+    const uint32_t *database; /* numbers of volumes */
+    uint32_t n_database;
+} cmir_eval_query;
+
+typedef struct cmir_eval_input {
+    size_t struct_nbytes; /* sizeof (cmir_eval_input) */
+    const cmir_eval_volume *volumes;
+    size_t n_volumes;
+    const cmir_eval_query *queries;
+    size_t n_queries;
+    const cmir_eval_method *methods;
+    size_t n_methods;
+    const char *const *nuisances; /* names */
+    size_t n_nuisances;
+} cmir_eval_input;
+
+typedef struct cmir_eval_options {
+    size_t struct_nbytes;    /* sizeof (cmir_eval_options); zero of the others means default */
+    const uint32_t *k;       /* cut-offs, rising; NULL: 3, 5, 10 */
+    size_t n_k;
+    uint32_t n_neighbours;   /* that vote for the evidence score; 0: 10 */
+    const char *positive;    /* value that AUROC, AUPRC and calibration are about; NULL: "1" if it
+                                occurs, else none: then those are left out */
+    uint32_t n_bootstrap;    /* 0: 2,000 */
+    uint32_t n_shuffles;     /* of the random lines; 0: 2,000 */
+    uint64_t seed;
+    bool allow_leak;         /* a query's own group may be in its database; every table says so */
+    cmir_progress_fn progress;
+    void *progress_ctx;
+} cmir_eval_options;
+
+typedef struct cmir_eval_figure {
+    double value, low, high; /* mean over queries and its 95 % interval; NAN where it has none */
+} cmir_eval_figure;
+
+typedef enum cmir_eval_kind {
+    CMIR_EVAL_METHOD = 0,
+    CMIR_EVAL_RANDOM = 1,   /* databases shuffled; low, high: of the mean over shuffles */
+    CMIR_EVAL_MAJORITY = 2, /* the database's most frequent value first */
+    CMIR_EVAL_COHORT = 3,   /* the query's cohort first, in random order */
+    CMIR_EVAL_NUISANCE = 4  /* nearest by one nuisance; ties in random order */
+} cmir_eval_kind;
+
+/* One line of the table. */
+typedef struct cmir_eval_line {
+    const char *name;
+    cmir_eval_kind kind;
+    const cmir_eval_figure *figures; /* [n_metrics] */
+    const double *per_query;         /* [n_queries][n_metrics]; NAN where a query has none */
+    const double *evidence;          /* [n_queries] share of the vote for `positive` */
+    cmir_eval_figure auroc, auprc, brier; /* of it, over queries; NAN without `positive` */
+    /* Most voted value against the truth: confusion[truth * n_values + voted], counts; of a random
+     * line: means over its shuffles. */
+    const double *confusion;
+    cmir_eval_figure accuracy; /* of the most voted value */
+    /* Reliability of `evidence`, in 10 equal bins: how many queries, their mean, their rate. */
+    double bin_n[10], bin_evidence[10], bin_rate[10];
+} cmir_eval_line;
+
+/* Two methods on the same queries. */
+typedef struct cmir_eval_pair {
+    uint32_t a, b, metric; /* lines, metric */
+    double difference;     /* mean of a - b */
+    double wilcoxon, sign_flip; /* two-sided p over groups (a group's mean difference is one sample) */
+    double wilcoxon_holm, sign_flip_holm; /* corrected over all pairs of this metric */
+} cmir_eval_pair;
+
+typedef struct cmir_evaluation {
+    const char *const *metrics; /* names: "P@3", "P@10 (3D-MIR notebook)", "AP@10", ... */
+    size_t n_metrics;
+    const char *const *values;  /* what the task asks for, in order of text */
+    size_t n_values;
+    const char *positive;       /* or NULL */
+    const cmir_eval_line *lines;
+    size_t n_lines;
+    const cmir_eval_pair *pairs;
+    size_t n_pairs;
+    size_t n_queries, n_groups; /* groups: patients of the queries */
+    uint32_t n_short;           /* queries for which a method found fewer than the largest k */
+    bool leak;                  /* a query's group is in its database */
+} cmir_evaluation;
+
+/* cmir_evaluate() scores the lists.  CMIR_EINVAL: a number out of range, a volume twice in a list or
+ * not in its query's database, no query, or a query whose own group is in its database (the sentence names both
+ * volumes) without allow_leak.  The result is owned by the caller and borrows nothing. */
+CMIR_API cmir_status
+cmir_evaluate(const cmir_eval_input *input, const cmir_eval_options *options,
+              cmir_evaluation **out, cmir_error *err);
+CMIR_API void cmir_evaluation_free(cmir_evaluation *evaluation); /* NULL is fine */
+
+/* The stage of a tumour by the rules of 3D-MIR: 1..4, or -1 where number is 0.  `site` is "colon",
+ * "pancreas", "liver" or "lung"; size is the largest diameter in cm.  CMIR_EINVAL for another site. */
+CMIR_API cmir_status
+cmir_tumour_stage(const char *site, double size_cm, uint32_t number, int *stage, cmir_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* statistics.h: intervals and tests for small samples.  Called by evidence.c, evaluate.c, engine.
+ *
+ * Random numbers come from a seed of the caller's, so every figure can be had again. */
+#ifndef CMIR_ASSESS_STATISTICS_H
+#define CMIR_ASSESS_STATISTICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmir/status.h>
+
+/* An estimate with its 95 % interval. */
+typedef struct cmir_estimate {
+    double value, low, high;
+} cmir_estimate;
+
+/* Rate of k in n with Wilson's interval (E. B. Wilson, 1927); of nothing: NAN, 0, 1. */
+cmir_estimate cmir_wilson(double k, double n);
+
+/* Uniform numbers below n (> 0) from a state that any seed starts. */
+uint32_t cmir_random_below(uint64_t *state, uint32_t n);
+
+/* Mean of values[n], NANs left out, with the percentile interval of `rounds` bootstrap samples of whole
+ * groups: group[i] (0 .. n_groups-1) is the patient of value i.  rounds 0: the interval is NAN. */
+cmir_status cmir_bootstrap_mean(const double *values, const uint32_t *group, size_t n,
+                                size_t n_groups, uint32_t rounds, uint64_t seed, cmir_estimate *out,
+                                cmir_error *err);
+
+/* Two-sided p of Wilcoxon's signed-rank test of differences d[n]: zeros dropped, ties given mean
+ * ranks; exact without ties up to 50 differences, else normal with tie and continuity correction, as
+ * scipy.stats.wilcoxon's default ("auto") with correction=True.  1 where all are zero. */
+cmir_status cmir_wilcoxon(const double *d, size_t n, double *p, cmir_error *err);
+
+/* Two-sided p of a zero mean of d[n]: signs exchanged, in every way up to 16 differences that are not
+ * zero, else `rounds` times at random ((hits + 1) / (rounds + 1)). */
+cmir_status cmir_sign_flip(const double *d, size_t n, uint32_t rounds, uint64_t seed, double *p,
+                           cmir_error *err);
+
+/* Holm's step-down correction of p[n], in place (S. Holm, 1979); NANs are no tests. */
+cmir_status cmir_holm(double *p, size_t n, cmir_error *err);
+
+#endif
