@@ -290,6 +290,13 @@ cmir_label_table_volume(const cmir_label_table *table, size_t row)
     return row < table->n_rows ? table->rows[row].volume_id : NULL;
 }
 
+const cmir_label *
+cmir_label_table_get(const cmir_label_table *table, size_t row, size_t *n_labels)
+{
+    *n_labels = row < table->n_rows ? table->sets[row].n_labels : 0;
+    return row < table->n_rows ? table->sets[row].labels : NULL;
+}
+
 const cmir_label_set *
 cmir_label_table_sets(const cmir_label_table *table)
 {
