@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* style.h: the report's style sheet.  Dark on the screen, as reading rooms are; dark on white on
- * paper.  Blue is the query everywhere, amber the volume found.  Included by report.c alone. */
+ * paper.  Blue is the query everywhere, amber the volume found.  Included by page.c alone. */
 #ifndef CMIR_REPORT_STYLE_H
 #define CMIR_REPORT_STYLE_H
 
