@@ -17,6 +17,14 @@
 extern "C" {
 #endif
 
+/* The most that one evaluation takes; more is CMIR_EINVAL, more values CMIR_ELIMIT. */
+#define CMIR_EVAL_MAX_METHODS 100u
+#define CMIR_EVAL_MAX_NUISANCES 100u
+#define CMIR_EVAL_MAX_K 100u
+#define CMIR_EVAL_MAX_VALUES 1000u
+#define CMIR_EVAL_MAX_ROUNDS 100000u     /* bootstrap samples, shuffles */
+#define CMIR_EVAL_MAX_DRAWN ((size_t)1 << 27) /* queries x shuffles: 1 GiB of scratch */
+
 /* A volume as an evaluation sees it.  Strings and arrays are borrowed for the call. */
 typedef struct cmir_eval_volume {
     const char *id;
@@ -103,7 +111,7 @@ typedef struct cmir_eval_line {
 /* Two methods on the same queries. */
 typedef struct cmir_eval_pair {
     uint32_t a, b, metric; /* lines, metric */
-    double difference;     /* mean of a - b */
+    double difference, low, high; /* mean of a - b over queries, 95 % interval over patients */
     double wilcoxon, sign_flip; /* two-sided p over groups (a group's mean difference is one sample) */
     double wilcoxon_holm, sign_flip_holm; /* corrected over all pairs of this metric */
 } cmir_eval_pair;

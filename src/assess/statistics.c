@@ -12,7 +12,8 @@
 #include "base/memory.h"
 
 #define Z95 1.959963984540054  /* of the normal distribution, two-sided */
-#define SAME_SUM 1e-9 /* of the sum of absolute values: equal but for rounding */
+/* Equal but for rounding (2/3 - 1/3 is not 1 - 2/3): a share of the largest difference. */
+#define SAME 1e-9
 enum { EXACT_RANKS = 50, EXACT_SIGNS = 16 };
 
 cmir_estimate
@@ -157,15 +158,20 @@ done:
     return st;
 }
 
-/* The differences that are neither zero nor NAN, in memory of the caller's; NULL without memory. */
+/* The differences that are neither zero nor NAN, in memory of the caller's; NULL without memory.
+ * *same: sizes are equal that are no farther apart. */
 static double *
-real_differences(const double *d, size_t n, size_t *n_real)
+real_differences(const double *d, size_t n, size_t *n_real, double *same)
 {
     double *real = cmir_alloc(n, sizeof *real);
+    double largest = 0.0;
 
+    for (size_t i = 0; i < n; i++)
+        largest = fmax(largest, fabs(d[i])); /* which leaves NANs out */
+    *same = SAME * largest;
     *n_real = 0;
     for (size_t i = 0; real != NULL && i < n; i++)
-        if (d[i] != 0.0 && !isnan(d[i]))
+        if (fabs(d[i]) > *same)
             real[(*n_real)++] = d[i];
     return real;
 }
@@ -181,13 +187,13 @@ compare_sizes(const void *a, const void *b)
 /* d[n], sorted by size, becomes twice its mean ranks, whole numbers; *plus their sum over the positive
  * ones, *ties the sum of t^3 - t over runs of t equal sizes. */
 static void
-rank_twice(double *d, size_t n, double *plus, double *ties)
+rank_twice(double *d, size_t n, double same, double *plus, double *ties)
 {
     *plus = *ties = 0.0;
     for (size_t i = 0, end; i < n; i = end) {
         const double size = fabs(d[i]);
 
-        for (end = i; end < n && fabs(d[end]) == size;)
+        for (end = i; end < n && fabs(d[end]) <= size + same;)
             end++;
         const double run = (double)(end - i), rank = (double)(i + 1 + end);
         *ties += run * run * run - run;
@@ -226,12 +232,12 @@ cmir_status
 cmir_wilcoxon(const double *d, size_t n, double *p, cmir_error *err)
 {
     size_t m;
-    double *rank = real_differences(d, n, &m), plus, ties;
+    double plus, ties, same, *rank = real_differences(d, n, &m, &same);
 
     if (rank == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for the ranks of %zu differences", n);
     qsort(rank, m, sizeof *rank, compare_sizes);
-    rank_twice(rank, m, &plus, &ties);
+    rank_twice(rank, m, same, &plus, &ties);
     if (m <= EXACT_RANKS) {
         *p = exact_rank_p(rank, m, plus);
     } else {
@@ -289,14 +295,12 @@ cmir_sign_flip(const double *d, size_t n, uint32_t rounds, uint64_t seed, double
                cmir_error *err)
 {
     size_t m;
-    double *real = real_differences(d, n, &m), sum = 0.0, same = 0.0;
+    double sum = 0.0, same, *real = real_differences(d, n, &m, &same);
 
     if (real == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for the signs of %zu differences", n);
-    for (size_t i = 0; i < m; i++) {
+    for (size_t i = 0; i < m; i++)
         sum += real[i];
-        same += SAME_SUM * fabs(real[i]);
-    }
     *p = m <= EXACT_SIGNS ? every_sign(real, m, sum, same)
                           : some_signs(real, m, fabs(sum) - same, rounds, seed);
     free(real);

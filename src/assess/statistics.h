@@ -35,7 +35,8 @@ cmir_status cmir_bootstrap_mean(const double *values, const uint32_t *group, siz
 /* Two-sided p of Wilcoxon's signed-rank test of differences d[n]: zeros and NANs dropped, ties given
  * mean ranks; exact, with ties as well, up to 50 differences that are left (scipy.stats.wilcoxon: so
  * up to 13 with ties), else normal with tie and continuity correction, as scipy with
- * correction=True.  1 where none is left. */
+ * correction=True.  1 where none is left.  Here and below, differences are equal, or zero, if they
+ * are so to 1e-9 of the largest: 2/3 - 1/3 is not 1 - 2/3 to the last bit. */
 cmir_status cmir_wilcoxon(const double *d, size_t n, double *p, cmir_error *err);
 
 /* Two-sided p of a zero mean of d[n]: signs exchanged, in every way up to 16 differences that are not
