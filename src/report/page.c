@@ -27,6 +27,7 @@ cmir_page_open(cmir_buf *out, const char *title, const char *kind, const char *h
     cmir_buf_puts(out, " - " CMIR_NOTICE "</title>\n<style>\n");
     cmir_buf_puts(out, style_screen);
     cmir_buf_puts(out, style_pictures);
+    cmir_buf_puts(out, style_evaluation);
     cmir_buf_puts(out, style_print);
     cmir_buf_puts(out, "</style>\n</head>\n<body>\n<h1>");
     cmir_buf_puts(out, heading);
