@@ -70,8 +70,8 @@ typedef struct cmir_eval_options {
     const uint32_t *k;       /* cut-offs, rising; NULL: 3, 5, 10 */
     size_t n_k;
     uint32_t n_neighbours;   /* that vote for the evidence score; 0: 10 */
-    const char *positive;    /* value that AUROC, AUPRC and calibration are about; NULL: "1" if it
-                                occurs, else none: then those are left out */
+    const char *positive;    /* value that AUROC, AUPRC and calibration are about; NULL: "1" where it
+                                is one of two, else none: then those are left out */
     uint32_t n_bootstrap;    /* 0: 2,000 */
     uint32_t n_shuffles;     /* of the random lines; 0: 2,000 */
     uint64_t seed;
@@ -138,6 +138,23 @@ CMIR_API cmir_status
 cmir_evaluate(const cmir_eval_input *input, const cmir_eval_options *options,
               cmir_evaluation **out, cmir_error *err);
 CMIR_API void cmir_evaluation_free(cmir_evaluation *evaluation); /* NULL is fine */
+
+/* Ranked lists that were made elsewhere, a line per volume found, best first within a query and
+ * method.  CSV with a header that names the columns `query` and `volume`, and `score` and `method` if
+ * wanted; or a TREC run (query Q0 volume rank score tag, parted by blanks; the order of lines counts,
+ * not the rank).  ".nii" and ".nii.gz" are dropped from names.  Lines of a query need not stand
+ * together. */
+typedef struct cmir_ranking {
+    const char *query, *volume;
+    const char *method; /* "" where the file does not say */
+    double score;       /* NAN where the file does not say */
+    size_t line;        /* of the file, from 1 */
+} cmir_ranking;
+
+/* CMIR_ECORRUPT names the line; CMIR_EUNSUPPORTED (separators, not UTF-8), CMIR_ENOTFOUND, CMIR_EIO,
+ * CMIR_ELIMIT (more than 1 GiB), CMIR_ENOMEM.  The caller frees *out, all in one, with cmir_free(). */
+CMIR_API cmir_status
+cmir_rankings_read(const char *path, cmir_ranking **out, size_t *n, cmir_error *err);
 
 /* The stage of a tumour by the rules of 3D-MIR: 1..4, or -1 where number is 0.  `site` is "colon",
  * "pancreas", "liver" or "lung"; size is the largest diameter in cm.  CMIR_EINVAL for another site. */
