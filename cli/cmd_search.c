@@ -46,10 +46,13 @@ read_options(const cli_args *args, cmir_search_options *options, cmir_error *err
     int exclude;
     cmir_status st;
 
-    *options = (cmir_search_options){.struct_nbytes = sizeof *options, .limit = 10};
+    *options =
+        (cmir_search_options){.struct_nbytes = sizeof *options, .limit = 10, .n_neighbours = 10};
     options->where = cli_get(args, "where");
     if ((slices != NULL && (st = parse_slices(slices, options, err)) != CMIR_OK) ||
         (st = cli_get_u32(args, "limit", 1, MAX_LIMIT, &options->limit, err)) != CMIR_OK ||
+        (st = cli_get_u32(args, "k", CMIR_EVIDENCE_LEAST, CMIR_EVIDENCE_MOST,
+                          &options->n_neighbours, err)) != CMIR_OK ||
         (st = cli_get_u32(args, "threads", 1, 256, &options->n_threads, err)) != CMIR_OK ||
         (st = cli_get_u32(args, "rerank", 1, UINT32_MAX, &options->n_rerank, err)) != CMIR_OK ||
         (st = cli_get_choice(args, "exclude", exclusions, &exclude, err)) != CMIR_OK ||
@@ -137,6 +140,8 @@ result_json(const cmir_archive *archive, const cmir_result *r)
     cli_json_set(o, "Reranked", json_integer((json_int_t)r->n_reranked));
     cli_json_set(o, "Seconds", cli_json_number(r->seconds));
     cli_json_set(o, "Matches", matches);
+    cli_json_set(o, "Evidence", cli_json_evidence(r->evidence));
+    cli_json_set(o, "EvidenceCases", cli_json_cases(r->evidence));
     return o;
 }
 
@@ -203,6 +208,7 @@ print_text(cli_args *args, const cmir_archive *archive, const cmir_search_option
         explain_nothing(args, archive, options);
     else
         print_hits(args, r);
+    cli_print_evidence(args, r->evidence);
     if (!args->quiet && r->n_reranked < r->n_candidates)
         cli_line(args->out,
                  "%llu candidates, the best %llu at first look ranked exactly, score %s, %.3f s",
@@ -320,6 +326,7 @@ static const cli_option search_options[] = {
     {"rerank", 0, "C",
      "rank exactly the C volumes that look best at first (default: by the "
      "archive's size)"},
+    {"k", 0, "N", "let the N nearest cases with labels give evidence (default 10)"},
     {"batch", 0, "LIST", "many queries: a file with one per line (- is standard input)"},
     {"report", 0, "FILE.html", "write a page with pictures of the query and the hits"},
     {"series", 0, "ID", "which series, where the query's folder holds several"},

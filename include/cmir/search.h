@@ -51,6 +51,8 @@ typedef struct cmir_search_options {
     bool exhaustive;       /* maxsim scores every volume; otherwise, in archives of more than
                               128 volumes, those that a first look keeps */
     uint32_t n_rerank;     /* volumes that the first look keeps; 0: chosen by the archive's size */
+    uint32_t n_neighbours; /* cases that give evidence (evidence.h), CMIR_EVIDENCE_LEAST to _MOST;
+                              0: no evidence.  It does not depend on `limit` */
 } cmir_search_options;
 
 /* A match: query slice -> candidate slice. */
@@ -72,6 +74,8 @@ typedef struct cmir_hit {
     uint32_t query_first, query_last; /* query slices whose match lies in that run */
 } cmir_hit;
 
+struct cmir_evidence; /* evidence.h */
+
 typedef struct cmir_result {
     cmir_score score;
     const cmir_record *query;  /* info, slices and marks of the query; from an archive or a file */
@@ -80,6 +84,7 @@ typedef struct cmir_result {
     size_t n_hits;
     uint64_t n_candidates;     /* volumes that passed the filters */
     uint64_t n_reranked;       /* of them, those that the first look kept: all, or fewer */
+    const struct cmir_evidence *evidence; /* NULL where none was asked for */
     double seconds;            /* of the search itself, encoding not counted */
 } cmir_result;
 

@@ -51,6 +51,7 @@ cmir_engine_result_free(cmir_engine_result *result)
     free(result->hits);
     free(result->matches);
     cmir_record_free(result->query);
+    cmir_engine_evidence_free(result->evidence);
     free(result);
 }
 

@@ -5,6 +5,8 @@
 
 #include <cmir/search.h>
 
+#include "engine/evidence.h"
+
 typedef struct cmir_engine_result {
     cmir_result view;      /* first: what the caller holds */
     cmir_record *query;    /* the same as view.query */
@@ -12,6 +14,7 @@ typedef struct cmir_engine_result {
     cmir_record **records; /* n_room, of the hits; NULL where not filled yet */
     cmir_match *matches;   /* n_room runs of equal length */
     size_t n_room;
+    cmir_engine_evidence *evidence; /* the same as view.evidence */
 } cmir_engine_result;
 
 cmir_status cmir_engine_result_new(cmir_engine_result **out, cmir_error *err);

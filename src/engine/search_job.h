@@ -18,7 +18,8 @@ typedef struct cmir_search_job {
     int16_t *rows;
     uint32_t *slice;
     cmir_ranked *ranked;
-    size_t n_ranked;
+    size_t n_ranked; /* more than hits, where evidence needs more neighbours */
+    size_t n_hits;
 } cmir_search_job;
 
 /* Do the slices asked for exist? */
@@ -36,7 +37,8 @@ cmir_rank_options cmir_search_rank_options(const cmir_search_options *o, size_t 
 /* `looked`: a first look that was taken already, by number in the listing; NULL: none. */
 cmir_status cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o,
                                  uint32_t n_threads, const double *looked, cmir_error *err);
-cmir_status cmir_search_job_finish(cmir_search_job *job, cmir_error *err);
+cmir_status cmir_search_job_finish(cmir_search_job *job, const cmir_search_options *o,
+                                   uint32_t n_threads, const double *looked, cmir_error *err);
 void cmir_search_job_free(cmir_search_job *job);
 
 #endif
