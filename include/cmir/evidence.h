@@ -34,7 +34,7 @@ typedef struct cmir_neighbour {
     const char *volume_id;
     uint32_t rank; /* of the hit; where so many were not listed, the rank it would have */
     double score;
-    double weight; /* in votes, by score: 1 for the nearest case, 1/2 for the farthest */
+    double weight; /* in votes, by score: 1 for the nearest case, less for farther ones */
     bool own;      /* of the query's own patient: the search did not leave it out */
 } cmir_neighbour;
 

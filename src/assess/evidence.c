@@ -14,15 +14,6 @@
 
 #define SAME_WEIGHT 1e-9 /* sums of weights that differ but by rounding */
 
-void
-cmir_vote_weights(const double *score, size_t n, double *weight)
-{
-    const double best = n > 0 ? score[0] : 0, range = n > 0 ? best - score[n - 1] : 0;
-
-    for (size_t i = 0; i < n; i++)
-        weight[i] = range > 0 ? 1 - 0.5 * (best - score[i]) / range : 1;
-}
-
 size_t
 cmir_first_of_patients(const char *const *patient, size_t n, size_t k, size_t *first)
 {

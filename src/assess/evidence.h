@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* evidence.h: from neighbours with labels to counts, votes and how far they can be trusted.  Called
- * by engine.
+ * by engine.  The weights of votes are those of metrics.h.
  *
  * The one idea: one neighbour is one patient and one voice, a little louder the nearer it is. */
 #ifndef CMIR_ASSESS_EVIDENCE_H
@@ -10,11 +10,6 @@
 #include <stdint.h>
 
 #include <cmir/evidence.h>
-
-/* weight[n] of neighbours by their scores, falling: linear from 1 at the best score to 1/2 at the worst (after
- * S. Dudani, 1976, whose farthest neighbour weighs 0), so that scale and offset of the score do not
- * matter.  1 where all scores are equal. */
-void cmir_vote_weights(const double *score, size_t n, double *weight);
 
 /* The first of each patient, until there are k: their indices to first[k]; gives how many. */
 size_t cmir_first_of_patients(const char *const *patient, size_t n, size_t k, size_t *first);

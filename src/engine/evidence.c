@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "assess/evidence.h"
+#include "assess/metrics.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -60,7 +61,7 @@ take_neighbours(cmir_engine_evidence *e, const cmir_snapshot *snapshot, const cm
         e->neighbours[i] = (cmir_neighbour){.volume_id = info->volume_id,
                                             .rank = cases[i].rank,
                                             .score = cases[i].score,
-                                            .weight = numbers[n + i],
+                                            .weight = numbers[n + i] / numbers[n],
                                             .own = is_own(&query->info, info)};
         e->view.n_own += e->neighbours[i].own;
     }
