@@ -245,7 +245,7 @@ add_label(cli_table *table, const cmir_evidence *e, const cmir_evidence_label *l
 {
     char cases[48], value[96], median[24], low[24], high[24];
 
-    if (label->enough && label->kind == CMIR_LABEL_CLASS) {
+    if (label->enough && label->kind == CMIR_LABEL_CLASS && label->values[0].n > 1) {
         add_classes(table, e, label);
         return;
     }
@@ -255,8 +255,12 @@ add_label(cli_table *table, const cmir_evidence *e, const cmir_evidence_label *l
     puts_number(low, sizeof low, label->low);
     puts_number(high, sizeof high, label->high);
     snprintf(value, sizeof value, "%s (%s to %s)", median, low, high);
-    add_row(table, label->name, label->enough ? value : "not enough evidence", cases,
-            label->enough ? "median (range)" : "", "", hits);
+    const bool is_number = label->enough && label->kind == CMIR_LABEL_NUMBER;
+    add_row(table, label->name,
+            is_number       ? value
+            : label->enough ? "no value twice"
+                            : "not enough evidence",
+            cases, is_number ? "median (range)" : "", "", hits);
     free(hits);
 }
 
@@ -265,7 +269,7 @@ print_calibration(cli_args *args, const cmir_evidence *e, const cmir_evidence_la
 {
     const cmir_calibration *c = label->calibration;
 
-    if (c == NULL || !label->enough)
+    if (c == NULL || !label->enough || (label->n_values > 0 && label->values[0].n == 1))
         return;
     char *text = cli_calibration_text(c);
     char like[80] = "";

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "report/evidence.h"
 #include "report/hit.h"
 #include "report/html.h"
 #include "report/picture.h"
@@ -215,6 +216,7 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
     if ((st = write_query(&page, result, info, &query, o->command, err)) == CMIR_OK &&
         (st = write_hits(result, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {
         write_summary(&page, result, &rows, n_shown);
+        cmir_evidence_write(&page, result->evidence, n_shown);
         if (sections.nbytes > 0)
             cmir_buf_add(&page, sections.data, sections.nbytes);
         cmir_buf_puts(&page, "<p class=\"notice\" role=\"note\">" CMIR_NOTICE "</p>\n</body>\n"

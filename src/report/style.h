@@ -77,7 +77,19 @@ static const char style_pictures[] =
     ".strip .grid,.strip .tick{stroke:var(--line);stroke-width:8;fill:none}\n"
     ".strip .mark{stroke:#8ea0b0;stroke-width:46;stroke-linecap:round;fill:none}\n"
     ".strip .in{stroke:var(--found)}\n"
-    ".strip .best{fill:none;stroke:var(--text);stroke-width:18}\n";
+    ".strip .best{fill:none;stroke:var(--text);stroke-width:18}\n"
+    ".share{vertical-align:middle}\n"
+    ".share .frame{fill:#0b0d0f}\n"
+    ".share .part{fill:var(--found);fill-opacity:.45}\n"
+    ".share .interval{stroke:var(--text);stroke-width:16;fill:none}\n"
+    ".share .weight{fill:var(--text);stroke:#0b0d0f;stroke-width:12}\n"
+    ".values{table-layout:fixed}\n"
+    ".values th:nth-child(1){width:20%}.values th:nth-child(2){width:8%}\n"
+    ".values th:nth-child(3){width:264px}.values th:nth-child(4){width:15%}\n"
+    ".values th:nth-child(5){width:9%}\n"
+    ".numbers .share{margin:0 8px}.median{margin-left:24px}\n"
+    ".evidence h3{color:var(--text);font-size:16px;margin-top:18px}\n"
+    ".warn{color:var(--warn)}\n";
 
 static const char style_print[] =
     "@page{size:A4;margin:11mm}\n"
@@ -87,9 +99,11 @@ static const char style_print[] =
     "body{padding:0;font-size:12px;max-width:none}\n"
     "section{padding:8px 0;border-width:1px 0 0;border-radius:0}\n"
     ".rank{color:#fff}\n"
-    ".rank,.pic,.strip{print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
+    ".rank,.pic,.strip,.share{print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
     ".labels li,.missing{background:#fff}\n"
     ".strip .frame{fill:#fff}\n"
+    ".share .frame{fill:#eee}\n"
+    ".share .weight{stroke:#fff}\n"
     ".pairs,.strips{zoom:.6}\n"
     ".hit,.pair,.strips,tr,figure{break-inside:avoid}\n"
     "h2{break-after:avoid}\n"
