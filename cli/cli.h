@@ -168,6 +168,13 @@ json_t *cli_json_calibration(const cmir_calibration *calibration);
 /* "right in 45 of 60 (75 %, ...)"; free() */
 char *cli_calibration_text(const cmir_calibration *calibration);
 
+/* contrast.c: where the query looks like cases with a label.  "LABEL[=VALUE]" to options, which point
+ * into *copy; free(). */
+cmir_status cli_parse_contrast(const char *text, char **copy, cmir_search_options *options,
+                               cmir_error *err);
+json_t *cli_json_contrast(const cmir_contrast *contrast);
+void cli_print_contrast(cli_args *args, const cmir_contrast *contrast);
+
 /* search_batch.c: the queries of a list, one per line ("-": standard input); with --json one object
  * per line. */
 cmir_status cli_search_batch(cli_args *args, cmir_archive *archive, const char *list,

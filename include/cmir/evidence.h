@@ -91,6 +91,31 @@ typedef struct cmir_evidence {
                               the query's patient left out or unknown here */
 } cmir_evidence;
 
+/* One slice of the query: its best similarity to a positive case, on average over these, less the
+ * same of negative ones. */
+typedef struct cmir_contrast_slice {
+    uint32_t slice;
+    double value, low, high; /* 95 % */
+    double in_run;           /* share of the resampled cases whose run holds it */
+} cmir_contrast_slice;
+
+/* Where the query looks more like positive cases than like negative ones.  Intervals are of 1,000
+ * bootstrap samples of the cases.  docs/method.md tells what may fool it. */
+typedef struct cmir_contrast {
+    const char *label, *value; /* as asked; value may be NULL */
+    uint32_t n_positive, n_negative; /* the nearest cases of each kind, up to n_neighbours (0: 10) */
+    bool enough;               /* both are CMIR_EVIDENCE_LEAST; without, nothing below is set */
+    const cmir_contrast_slice *slices; /* those that took part in the search, in order */
+    size_t n_slices;
+    uint32_t first, last;      /* the run that stands out most: slice numbers */
+    double mm[2];              /* where it starts and ends, lower value first; NAN unknown */
+    uint32_t first_low, first_high, last_low, last_high; /* 95 % of its ends */
+    double rise, rise_low, rise_high; /* mean value in the run less that of the others; NAN where there
+                                         are no others */
+    double p;                  /* of a run that stands out as much where the cases exchange their labels
+                                  at random, 1,000 times */
+} cmir_contrast;
+
 typedef struct cmir_calibrate_options {
     size_t struct_nbytes;      /* sizeof (cmir_calibrate_options) */
     uint32_t k;                /* neighbours; 0: 10 */

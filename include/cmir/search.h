@@ -53,6 +53,10 @@ typedef struct cmir_search_options {
     uint32_t n_rerank;     /* volumes that the first look keeps; 0: chosen by the archive's size */
     uint32_t n_neighbours; /* cases that give evidence (evidence.h), CMIR_EVIDENCE_LEAST to _MOST;
                               0: no evidence.  It does not depend on `limit` */
+    const char *contrast_label; /* which slices of the query look more like cases with this label than
+                              like cases without (evidence.h: cmir_contrast); NULL: not asked */
+    const char *contrast_value; /* with: this value, without: another one; NULL: a number above 0, one
+                              that is not */
 } cmir_search_options;
 
 /* A match: query slice -> candidate slice. */
@@ -75,6 +79,7 @@ typedef struct cmir_hit {
 } cmir_hit;
 
 struct cmir_evidence; /* evidence.h */
+struct cmir_contrast;
 
 typedef struct cmir_result {
     cmir_score score;
@@ -85,6 +90,7 @@ typedef struct cmir_result {
     uint64_t n_candidates;     /* volumes that passed the filters */
     uint64_t n_reranked;       /* of them, those that the first look kept: all, or fewer */
     const struct cmir_evidence *evidence; /* NULL where none was asked for */
+    const struct cmir_contrast *contrast; /* NULL where none was asked for */
     double seconds;            /* of the search itself, encoding not counted */
 } cmir_result;
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "engine/contrast.h"
 #include "engine/search_job.h"
 
 static cmir_status
@@ -82,6 +83,8 @@ search_one(const cmir_archive *archive, const cmir_embeddings *e, const cmir_sea
     if ((st = cmir_search_job_start(job, base, e, NULL, o, err)) == CMIR_OK &&
         (st = cmir_search_job_rank(job, o, o->n_threads, NULL, err)) == CMIR_OK)
         st = cmir_search_job_finish(job, o, o->n_threads, NULL, err);
+    if (st == CMIR_OK)
+        st = cmir_search_job_contrast(job, archive, o, o->n_threads, err);
     cmir_snapshot_close(job->snapshot);
     job->snapshot = NULL;
     cmir_snapshot_close(base);
@@ -268,6 +271,9 @@ search_some(const cmir_archive *archive, const cmir_snapshot *base,
         if (one == CMIR_OK)
             one = cmir_search_job_finish(&b->jobs[i], b->options, n_threads, looked_of(b, i),
                                          &b->errors[i]);
+        if (one == CMIR_OK)
+            one = cmir_search_job_contrast(&b->jobs[i], archive, b->options, n_threads,
+                                           &b->errors[i]);
         (void)finish(one, &b->jobs[i], &out[i]);
     }
     free(b->looked);

@@ -103,8 +103,8 @@ fill_hit(uint32_t m, double query_spacing_mm, const cmir_record *record, const c
     return CMIR_OK;
 }
 
-static cmir_without
-exclusion(const cmir_search_options *o, const cmir_volume_info *query)
+cmir_without
+cmir_search_exclusion(const cmir_search_options *o, const cmir_volume_info *query)
 {
     cmir_without without = {0};
 
@@ -145,7 +145,7 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
 {
     cmir_engine_result *result = job->result;
     const cmir_volume_info *info = &result->query->info;
-    const cmir_without without = exclusion(o, info);
+    const cmir_without without = cmir_search_exclusion(o, info);
     const uint32_t first = o->slices_given ? o->first_slice : 0;
     const uint32_t last = o->slices_given ? o->last_slice : result->query->n_slices - 1;
     const double start = seconds_now();
@@ -234,10 +234,10 @@ cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o, uint32_
     return st;
 }
 
-static bool
-is_blank(const char *text)
+bool
+cmir_search_is_blank(const char *where)
 {
-    return text == NULL || text[strspn(text, " \t\r\n")] == '\0';
+    return where == NULL || where[strspn(where, " \t\r\n")] == '\0';
 }
 
 /* The nearest cases do not depend on how many hits are wanted: where a longer list made the first
@@ -272,7 +272,7 @@ gather_evidence(cmir_search_job *job, const cmir_search_options *o, uint32_t n_t
     if (st == CMIR_OK) {
         cmir_evidence *view = &result->evidence->view;
 
-        view->as_calibrated = is_blank(o->where) && view->n_own == 0 &&
+        view->as_calibrated = cmir_search_is_blank(o->where) && view->n_own == 0 &&
                               result->view.first_slice == 0 &&
                               result->view.last_slice == result->query->n_slices - 1;
         result->view.evidence = view;

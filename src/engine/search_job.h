@@ -26,6 +26,10 @@ typedef struct cmir_search_job {
 cmir_status cmir_search_check_slices(const cmir_search_options *o, const char *name,
                                      uint32_t n_slices, cmir_error *err);
 
+/* What may not answer a query. */
+cmir_without cmir_search_exclusion(const cmir_search_options *o, const cmir_volume_info *query);
+bool cmir_search_is_blank(const char *where); /* such a filter passes everything */
+
 /* The query's rows are those of `stored`, or, where that is NULL, those of `e`; neither is needed
  * afterwards.  `base` is everything that passes the filter; close it after the job. */
 cmir_status cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base,
