@@ -9,7 +9,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "report/hit.h"
 #include "report/html.h"
+#include "report/strip.h"
 
 enum { VALUES_SHOWN = 6 };
 enum { BAR_LEFT = 60, BAR_WIDTH = 2400, BAR_HEIGHT = 220 }; /* tenths of a pixel */
@@ -214,5 +216,55 @@ cmir_evidence_write(cmir_buf *out, const cmir_evidence *e, size_t n_shown)
     write_cases(out, e, n_shown);
     for (size_t l = 0; l < e->n_labels; l++)
         write_label(out, e, &e->labels[l], n_shown);
+    cmir_buf_puts(out, "</section>\n");
+}
+
+static void
+write_run(cmir_buf *out, const cmir_contrast *c)
+{
+    cmir_buf_printf(out, "<p>Slices <b class=\"query\">%u to %u</b>", c->first, c->last);
+    if (isfinite(c->mm[0]) && isfinite(c->mm[1])) {
+        cmir_buf_puts(out, " (");
+        cmir_mm_write(out, c->mm[0]);
+        cmir_buf_puts(out, " to ");
+        cmir_mm_write(out, c->mm[1]);
+        cmir_buf_puts(out, ")");
+    }
+    cmir_buf_printf(out,
+                    " look most like the %u nearest cases with it and least like the %u nearest "
+                    "without.  <b%s</b>: where the cases exchange their labels at random, a run "
+                    "stands out as much with p = %.3f.  95 %% intervals over the cases: it begins "
+                    "at slice %u to %u and ends at %u to %u.</p>\n",
+                    c->n_positive, c->n_negative,
+                    c->p < 0.05 ? ">It stands out"
+                                : " class=\"warn\">It does not stand out from chance",
+                    c->p, c->first_low, c->first_high, c->last_low, c->last_high);
+}
+
+void
+cmir_contrast_write(cmir_buf *out, const cmir_record *query, const cmir_contrast *c)
+{
+    if (c == NULL)
+        return;
+    cmir_buf_puts(out,
+                  "<section class=\"contrast\">\n<h2><span>Where the query resembles cases with ");
+    cmir_html_text(out, c->label);
+    cmir_buf_puts(out, c->value == NULL ? "" : " ");
+    cmir_html_text(out, c->value == NULL ? "" : c->value);
+    cmir_buf_puts(out, "</span></h2>\n");
+    if (c->enough) {
+        write_run(out, c);
+        cmir_strip_contrast(out, query, c);
+        cmir_buf_puts(out, "<p class=\"soft\">Line: how much better a slice matches cases with the "
+                           "label than cases without; band: its 95 % interval.  Shaded: the run; "
+                           "blocks at the bottom: how often a slice is in it when the cases are "
+                           "resampled.  Anything else that these cases share makes a run as well, "
+                           "such as another part of the body or contrast medium.</p>\n");
+    } else {
+        cmir_buf_printf(out,
+                        "<p><b>Not enough evidence</b>: %u cases with it, %u without; %u of each "
+                        "are wanted.</p>\n",
+                        c->n_positive, c->n_negative, CMIR_EVIDENCE_LEAST);
+    }
     cmir_buf_puts(out, "</section>\n");
 }

@@ -10,4 +10,7 @@
 /* Appends the section, where a label is known; the first n_shown hits have sections of their own. */
 void cmir_evidence_write(cmir_buf *out, const cmir_evidence *evidence, size_t n_shown);
 
+/* Appends what the contrast of `query` shows; nothing where it is NULL. */
+void cmir_contrast_write(cmir_buf *out, const cmir_record *query, const cmir_contrast *contrast);
+
 #endif

@@ -215,6 +215,7 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
     write_head(&page, result);
     if ((st = write_query(&page, result, info, &query, o->command, err)) == CMIR_OK &&
         (st = write_hits(result, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {
+        cmir_contrast_write(&page, result->query, result->contrast);
         write_summary(&page, result, &rows, n_shown);
         cmir_evidence_write(&page, result->evidence, n_shown);
         if (sections.nbytes > 0)
