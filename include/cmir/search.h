@@ -51,6 +51,12 @@ typedef struct cmir_search_options {
     bool exhaustive;       /* maxsim scores every volume; otherwise, in archives of more than
                               128 volumes, those that a first look keeps */
     uint32_t n_rerank;     /* volumes that the first look keeps; 0: chosen by the archive's size */
+    uint32_t n_neighbours; /* cases that give evidence (evidence.h), CMIR_EVIDENCE_LEAST to _MOST;
+                              0: no evidence.  It does not depend on `limit` */
+    const char *contrast_label; /* which slices of the query look more like cases with this label than
+                              like cases without (evidence.h: cmir_contrast); NULL: not asked */
+    const char *contrast_value; /* with: this value, without: another one; NULL: a number above 0, one
+                              that is not */
 } cmir_search_options;
 
 /* A match: query slice -> candidate slice. */
@@ -72,6 +78,9 @@ typedef struct cmir_hit {
     uint32_t query_first, query_last; /* query slices whose match lies in that run */
 } cmir_hit;
 
+struct cmir_evidence; /* evidence.h */
+struct cmir_contrast;
+
 typedef struct cmir_result {
     cmir_score score;
     const cmir_record *query;  /* info, slices and marks of the query; from an archive or a file */
@@ -80,6 +89,8 @@ typedef struct cmir_result {
     size_t n_hits;
     uint64_t n_candidates;     /* volumes that passed the filters */
     uint64_t n_reranked;       /* of them, those that the first look kept: all, or fewer */
+    const struct cmir_evidence *evidence; /* NULL where none was asked for */
+    const struct cmir_contrast *contrast; /* NULL where none was asked for */
     double seconds;            /* of the search itself, encoding not counted */
 } cmir_result;
 

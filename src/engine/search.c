@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "engine/contrast.h"
 #include "engine/search_job.h"
 
 static cmir_status
@@ -20,6 +21,10 @@ check_options(const cmir_search_options *o, cmir_error *err)
         return FAIL(err, CMIR_EINVAL, "search options: no such score: %d", (int)o->score);
     if (o->exclude < CMIR_EXCLUDE_VOLUME || o->exclude > CMIR_EXCLUDE_NONE)
         return FAIL(err, CMIR_EINVAL, "search options: no such exclusion: %d", (int)o->exclude);
+    if (o->n_neighbours != 0 &&
+        (o->n_neighbours < CMIR_EVIDENCE_LEAST || o->n_neighbours > CMIR_EVIDENCE_MOST))
+        return FAIL(err, CMIR_EINVAL, "search options: %u neighbours; %u..%u are possible",
+                    o->n_neighbours, CMIR_EVIDENCE_LEAST, CMIR_EVIDENCE_MOST);
     if (o->n_threads > CMIR_MAX_THREADS)
         return FAIL(err, CMIR_EINVAL, "search options: %u threads, at most %u", o->n_threads,
                     CMIR_MAX_THREADS);
@@ -77,7 +82,9 @@ search_one(const cmir_archive *archive, const cmir_embeddings *e, const cmir_sea
         return st;
     if ((st = cmir_search_job_start(job, base, e, NULL, NULL, o, err)) == CMIR_OK &&
         (st = cmir_search_job_rank(job, o, o->n_threads, NULL, err)) == CMIR_OK)
-        st = cmir_search_job_finish(job, err);
+        st = cmir_search_job_finish(job, o, o->n_threads, NULL, err);
+    if (st == CMIR_OK)
+        st = cmir_search_job_contrast(job, archive, o, o->n_threads, err);
     cmir_snapshot_close(job->snapshot);
     job->snapshot = NULL;
     cmir_snapshot_close(base);
@@ -189,6 +196,13 @@ struct batch {
     atomic_size_t next;
 };
 
+/* The first look of job i, where there was one. */
+static const double *
+looked_of(const struct batch *b, size_t i)
+{
+    return b->looked == NULL ? NULL : b->looked + i * b->n_volumes;
+}
+
 static void
 rank_some(void *ctx, uint32_t thread)
 {
@@ -201,8 +215,7 @@ rank_some(void *ctx, uint32_t thread)
         if (i >= b->n)
             return;
         if (b->errors[i].code == CMIR_OK)
-            (void)cmir_search_job_rank(&b->jobs[i], b->options, b->n_threads,
-                                       b->looked == NULL ? NULL : b->looked + i * b->n_volumes,
+            (void)cmir_search_job_rank(&b->jobs[i], b->options, b->n_threads, looked_of(b, i),
                                        &b->errors[i]);
     }
 }
@@ -253,15 +266,19 @@ search_some(const cmir_archive *archive, const cmir_snapshot *base,
         b->n_threads = b->n >= n_threads ? 1 : n_threads;
         cmir_parallel(b->n >= n_threads ? n_threads : 1, rank_some, b);
     }
-    free(b->looked);
-    b->looked = NULL;
     for (size_t i = 0; i < b->n; i++) {
         cmir_status one = st == CMIR_OK ? b->errors[i].code : st;
 
         if (one == CMIR_OK)
-            one = cmir_search_job_finish(&b->jobs[i], &b->errors[i]);
+            one = cmir_search_job_finish(&b->jobs[i], b->options, n_threads, looked_of(b, i),
+                                         &b->errors[i]);
+        if (one == CMIR_OK)
+            one = cmir_search_job_contrast(&b->jobs[i], archive, b->options, n_threads,
+                                           &b->errors[i]);
         (void)finish(one, &b->jobs[i], &out[i]);
     }
+    free(b->looked);
+    b->looked = NULL;
     return st;
 }
 

@@ -304,6 +304,12 @@ cmir_snapshot_number(const cmir_snapshot *snapshot, size_t index)
     return snapshot->index == NULL ? index : snapshot->index[index];
 }
 
+cmir_db *
+cmir_snapshot_db(const cmir_snapshot *snapshot)
+{
+    return snapshot->db;
+}
+
 const int16_t *
 cmir_snapshot_center(const cmir_snapshot *snapshot)
 {

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <cmir/archive.h>
+#include <cmir/evidence.h>
 #include <cmir/status.h>
 
 typedef struct cmir_store cmir_store;
@@ -30,6 +31,9 @@ void cmir_store_close(cmir_store *store); /* NULL is fine */
 
 /* Borrowed until the store is closed; counts as of opening, or the last change through `store`. */
 void cmir_store_info(const cmir_store *store, cmir_archive_info *out);
+
+/* CMIR_EINVAL where it was opened for reading only. */
+cmir_status cmir_store_check_writable(const cmir_store *store, cmir_error *err);
 
 /* Changes between begin and commit are one transaction, durable when commit returns, and gone where
  * it fails or is rolled back; one that fails alone (an add of an id that is taken) leaves the others
@@ -146,5 +150,23 @@ const int16_t *cmir_snapshot_center(const cmir_snapshot *snapshot);
 cmir_status cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **out,
                                  cmir_error *err);
 void cmir_snapshot_close(cmir_snapshot *snapshot); /* NULL is fine */
+
+/* What evidence asks of the catalogue (calibration.c).  Whose volume it is: equal text, the same patient; free(). */
+cmir_status cmir_snapshot_patient(const cmir_snapshot *snapshot, size_t index, char **out,
+                                  cmir_error *err);
+/* The kind of the label `name`, by all its values. */
+cmir_status cmir_snapshot_label_kind(const cmir_snapshot *snapshot, const char *name,
+                                     cmir_label_kind *out, cmir_error *err);
+/* A value as filters read it; NAN where it is no finite decimal number. */
+cmir_status cmir_snapshot_parse(const cmir_snapshot *snapshot, const char *text, double *out,
+                                cmir_error *err);
+/* Fills all but `label`, which is borrowed from the caller.  *found is false where none is stored. */
+cmir_status cmir_snapshot_calibration(const cmir_snapshot *snapshot, const char *label, uint32_t k,
+                                      cmir_score score, cmir_calibration *out, bool *found,
+                                      cmir_error *err);
+/* Stores calibrations of the present state, replacing those of the same label, k and score; what was not
+ * stale stays so. */
+cmir_status cmir_store_calibrate(cmir_store *store, const cmir_calibration *rows, size_t n,
+                                 cmir_error *err);
 
 #endif

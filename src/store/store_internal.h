@@ -46,6 +46,12 @@ cmir_status cmir_store_lock(const char *dir, bool write, int *fd, cmir_error *er
 cmir_status cmir_store_rows(const cmir_store *store, const char *volume_id, const cmir_place *place,
                             const cmir_segment_map *map, cmir_rows *out, cmir_error *err);
 
+/* The connection whose read transaction is the snapshot's state. */
+cmir_db *cmir_snapshot_db(const cmir_snapshot *snapshot);
+
+/* Whether every stored calibration is possible. */
+cmir_status cmir_calibrations_check(cmir_db *db, cmir_error *err);
+
 /* The archive's dim, rounded up as rows are. */
 uint32_t cmir_padded_dim(const cmir_store *store);
 
