@@ -31,6 +31,16 @@ CMIR_API cmir_status
 cmir_archive_open(const char *dir, cmir_access access, cmir_archive **out, cmir_error *err);
 CMIR_API void cmir_archive_close(cmir_archive *archive); /* NULL is fine */
 
+/* What is known of the whitening of a fitted archive: cmir_archive_fit(). */
+typedef struct cmir_whitening_info {
+    const char *base_name, *base_sha256; /* the encoder whose embeddings are whitened; its version,
+                                            card and path are the archive's */
+    uint32_t base_dim;
+    uint64_t n_volumes, n_slices; /* it was learnt from */
+    const char *where;            /* the filter that those volumes passed; "": all */
+    double explained;             /* share of the slices' variance that it keeps, 0..1 */
+} cmir_whitening_info;
+
 /* What an archive holds; strings borrowed until it is closed. */
 typedef struct cmir_archive_info {
     const char *dir;
@@ -41,6 +51,7 @@ typedef struct cmir_archive_info {
     uint32_t dim;
     uint64_t n_volumes, n_slices, n_air_slices; /* at the last refresh: open, or the last change */
     uint64_t segments_nbytes, dead_nbytes;      /* in segment files; of removed volumes */
+    const cmir_whitening_info *whitening;       /* NULL where the archive is not fitted */
 } cmir_archive_info;
 CMIR_API const cmir_archive_info *cmir_archive_get_info(const cmir_archive *archive);
 
@@ -115,6 +126,9 @@ typedef struct cmir_record {
     uint32_t n_air;           /* of them marked as air */
     double slice_spacing_mm;  /* 0 where unknown */
     const char *added;        /* UTC, YYYY-MM-DDThh:mm:ssZ */
+    uint32_t filled;          /* which fields of `info` came from a label table, not from the scan:
+                                 1 patient_id, 2 study_uid, 4 modality, 8 patient_sex,
+                                 16 patient_age, 32 study_date, 64 body_part */
     cmir_label *labels;
     size_t n_labels;
     double *slice_mm;         /* n_slices: cmir_volume_slice_mm(); NAN where unknown */

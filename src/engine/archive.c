@@ -21,8 +21,13 @@ cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane pla
     if (plane != CMIR_AXIAL && plane != CMIR_CORONAL && plane != CMIR_SAGITTAL)
         return FAIL(err, CMIR_EINVAL, "%s: no such plane: %d", dir, (int)plane);
     const cmir_encoder_info *info = cmir_encoder_get_info(encoder);
-    const cmir_binding binding = {info->name,      info->version, info->sha256, info->card_json,
-                                  info->card_path, info->dim,     plane};
+    const cmir_binding binding = {.encoder_name = info->name,
+                                  .encoder_version = info->version,
+                                  .encoder_sha256 = info->sha256,
+                                  .card_json = info->card_json,
+                                  .card_path = info->card_path,
+                                  .dim = info->dim,
+                                  .plane = plane};
     return cmir_store_create(dir, &binding, err);
 }
 
