@@ -21,7 +21,6 @@ cmir_status cmir_covariance(const cmir_snapshot *snapshot, uint32_t dim, uint32_
 #ifdef __cplusplus
 extern "C"
 #endif
-    cmir_status
-    cmir_eigenvectors(double *matrix, uint32_t n, double *values, cmir_error *err);
+    cmir_status cmir_eigenvectors(double *matrix, uint32_t n, double *values, cmir_error *err);
 
 #endif

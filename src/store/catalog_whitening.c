@@ -98,7 +98,8 @@ cmir_catalog_put_whitening(cmir_db *db, const cmir_whitening *w, cmir_error *err
     cmir_status st = cmir_db_exec(db, schema, err);
 
     if (st == CMIR_OK)
-        st = cmir_stmt_open(db, "INSERT INTO whitening VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)", &q, err);
+        st =
+            cmir_stmt_open(db, "INSERT INTO whitening VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)", &q, err);
     if (st != CMIR_OK)
         return st;
     cmir_bind_text(q, info->base_name);
@@ -173,8 +174,7 @@ read_components(cmir_db *db, const char *path, cmir_whitening *w, cmir_error *er
     const size_t n = w->info.base_dim;
     cmir_stmt *q;
     bool row;
-    cmir_status st =
-        cmir_stmt_open(db, "SELECT weights FROM components ORDER BY number", &q, err);
+    cmir_status st = cmir_stmt_open(db, "SELECT weights FROM components ORDER BY number", &q, err);
 
     for (uint32_t k = 0; k < w->dim && st == CMIR_OK; k++)
         if ((st = cmir_stmt_step(q, &row, err)) == CMIR_OK &&

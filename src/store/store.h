@@ -28,6 +28,18 @@ typedef struct cmir_binding {
 } cmir_binding;
 
 cmir_status cmir_store_create(const char *dir, const cmir_binding *binding, cmir_error *err);
+
+/* An archive that appears whole: it is made and filled at DIR.partial, and renamed in the end.
+ * cmir_store_begin_partial() makes an empty one, which is open for writing, for `dir`, at which
+ * nothing may be yet: CMIR_EEXIST, also where an earlier one was interrupted or is still being
+ * filled.  cmir_store_end_partial() closes it; where `st` is CMIR_OK it is `dir`, durably, else it is
+ * removed.  Returns `st`, or why it failed. */
+cmir_status cmir_store_check_absent(const char *dir, cmir_error *err); /* is nothing at `dir`? */
+cmir_status cmir_store_begin_partial(const char *dir, const cmir_binding *binding, cmir_store **out,
+                                     cmir_error *err);
+cmir_status cmir_store_end_partial(cmir_store *store, const char *dir, cmir_status st,
+                                   cmir_error *err);
+
 cmir_status cmir_store_open(const char *dir, cmir_access access, cmir_store **out, cmir_error *err);
 void cmir_store_close(cmir_store *store); /* NULL is fine */
 

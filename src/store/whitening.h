@@ -16,7 +16,7 @@
 typedef struct cmir_whitening {
     cmir_whitening_info info; /* its strings are owned */
     uint32_t dim;
-    float *mean;    /* [info.base_dim] */
+    float *mean; /* [info.base_dim] */
     float *weights; /* [dim][info.base_dim] */
 } cmir_whitening;
 
