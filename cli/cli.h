@@ -57,7 +57,8 @@ struct cli_args {
 
 extern const cli_verb cli_verb_init, cli_verb_add, cli_verb_import, cli_verb_label, cli_verb_list,
     cli_verb_show, cli_verb_remove, cli_verb_search, cli_verb_calibrate, cli_verb_eval,
-    cli_verb_stat, cli_verb_verify, cli_verb_export, cli_verb_encoder, cli_verb_phantom;
+    cli_verb_stat, cli_verb_verify, cli_verb_export, cli_verb_encoder, cli_verb_fit,
+    cli_verb_phantom;
 
 /* options.c */
 extern const cli_option cli_common_options[];
@@ -129,6 +130,8 @@ bool cli_is_archive(const char *path);
 cmir_status cli_open_encoder(const cli_args *args, const cmir_archive *archive, cmir_encoder **out,
                              cmir_error *err);
 json_t *cli_json_encoder(const cmir_archive_info *info);
+json_t *
+cli_json_whitening(const cmir_archive_info *info); /* null where it is not fitted; cmd_fit.c */
 cmir_status cli_read_labels(const char *path, cmir_label_table **out, cmir_error *err);
 cmir_status cli_modality(const cli_args *args, const char **out, cmir_error *err);
 

@@ -96,7 +96,8 @@ typedef struct cmir_result {
 
 /* cmir_search_volume() searches with a volume from outside the archive: it is encoded first
  * (`encoder` must be the archive's).  cmir_search_stored() searches with a volume of an archive
- * `query_archive` (which may be `archive` itself) of the same encoder.  Errors: CMIR_EINVAL
+ * `query_archive` (which may be `archive` itself) of the same encoder; where `archive` is fitted, of
+ * the same fit or of its base encoder.  Errors: CMIR_EINVAL
  * (slices, `where`: the message shows the place), CMIR_ENOTFOUND, CMIR_EMISMATCH, CMIR_ENOMEM.  An
  * archive in which nothing passes the filters gives a result of 0 hits.  The result is owned by
  * the caller and outlives the archive.
@@ -115,8 +116,8 @@ cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archiv
                    const char *volume_id, const cmir_search_options *options, cmir_result **out,
                    cmir_error *err);
 /* cmir_search_embeddings() searches with embeddings of the caller's (borrowed; rows of any length
- * but 0, of the archive's encoder); volume_id names the query in the result, and the volume of that
- * id is what CMIR_EXCLUDE_VOLUME leaves out. */
+ * but 0, of the archive's encoder, of a fitted archive's base encoder); volume_id names the query in
+ * the result, and the volume of that id is what CMIR_EXCLUDE_VOLUME leaves out. */
 CMIR_API cmir_status
 cmir_search_embeddings(const cmir_archive *archive, const cmir_embeddings *embeddings,
                        const char *volume_id, const cmir_search_options *options,

@@ -111,7 +111,8 @@ cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmi
     const cmir_search_options *o = options == NULL ? &defaults : options;
     const cmir_plane plane = archive->info.plane;
     const char *id = cmir_volume_get_info(query)->volume_id;
-    cmir_embeddings embeddings = {0};
+    const cmir_embeddings *whitened;
+    cmir_embeddings embeddings = {0}, room = {0};
     cmir_stack stack;
     cmir_search_job job = {0};
     cmir_status st;
@@ -124,10 +125,32 @@ cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmi
         (st = cmir_engine_result_new(&job.result, err)) != CMIR_OK)
         return st;
     if ((st = cmir_encode(encoder, query, plane, NULL, NULL, &embeddings, err)) == CMIR_OK &&
-        (st = describe_query(query, plane, &embeddings, &job.result->query, err)) == CMIR_OK)
-        st = search_one(archive, &embeddings, o, &job, err);
+        (st = describe_query(query, plane, &embeddings, &job.result->query, err)) == CMIR_OK &&
+        (st = cmir_whiten_embeddings(cmir_store_whitening(archive->store), &embeddings, id, &room,
+                                     &whitened, err)) == CMIR_OK)
+        st = search_one(archive, whitened, o, &job, err);
+    cmir_embeddings_free(&room);
     cmir_embeddings_free(&embeddings);
     return finish(st, &job, out);
+}
+
+/* The job of a stored volume's rows, whitened first if need be. */
+static cmir_status
+start_rows(const cmir_archive *archive, const cmir_snapshot *base, const cmir_rows *rows,
+           bool whiten, const cmir_search_query *asked, const cmir_search_options *o,
+           cmir_search_job *job, cmir_error *err)
+{
+    cmir_embeddings e;
+    cmir_status st;
+
+    if (!whiten)
+        return cmir_search_job_start(job, base, NULL, rows, asked, o, err);
+    st = cmir_whiten_rows(cmir_store_whitening(archive->store), rows,
+                          job->result->query->info.volume_id, &e, err);
+    if (st == CMIR_OK)
+        st = cmir_search_job_start(job, base, &e, NULL, asked, o, err);
+    cmir_embeddings_free(&e);
+    return st;
 }
 
 /* A job from a stored volume, against what is in `base`. */
@@ -136,14 +159,15 @@ start_stored(const cmir_archive *archive, const cmir_snapshot *base, const cmir_
              const cmir_search_options *o, cmir_search_job *job, cmir_error *err)
 {
     cmir_snapshot *snapshot = NULL;
-    cmir_status st = cmir_archive_check_same(archive, query->archive, err);
+    bool whiten;
+    cmir_status st = cmir_archive_check_same(archive, query->archive, &whiten, err);
 
     if (st == CMIR_OK &&
         (st = cmir_snapshot_open_one(query->archive->store, query->volume_id, &snapshot, err)) ==
             CMIR_OK &&
         (st = cmir_snapshot_record(snapshot, 0, &job->result->query, err)) == CMIR_OK)
-        st = cmir_search_job_start(job, base, NULL, &cmir_snapshot_get(snapshot, 0)->rows, query, o,
-                                   err);
+        st = start_rows(archive, base, &cmir_snapshot_get(snapshot, 0)->rows, whiten, query, o, job,
+                        err);
     cmir_snapshot_close(snapshot);
     return st;
 }
@@ -154,17 +178,24 @@ start_embeddings(const cmir_archive *archive, const cmir_snapshot *base,
                  const cmir_search_query *query, const cmir_search_options *o, cmir_search_job *job,
                  cmir_error *err)
 {
-    const cmir_embeddings *e = query->embeddings;
+    const cmir_embeddings *e = query->embeddings, *whitened;
+    const uint32_t dim = cmir_archive_input_dim(archive);
+    cmir_embeddings room = {0};
     cmir_status st;
 
-    if (e->dim != archive->info.dim)
+    if (e->dim != dim)
         return FAIL(err, CMIR_EMISMATCH, "%s: embeddings of dimension %u; the archive's have %u",
-                    query->volume_id, e->dim, archive->info.dim);
+                    query->volume_id, e->dim, dim);
     if (e->n_slices < 1 || e->n_slices > CMIR_MAX_SLICES)
         return FAIL(err, CMIR_EINVAL, "%s: %u slices; 1..%u are possible", query->volume_id,
                     e->n_slices, CMIR_MAX_SLICES);
     st = describe_embeddings(e, query->volume_id, &job->result->query, err);
-    return st == CMIR_OK ? cmir_search_job_start(job, base, e, NULL, query, o, err) : st;
+    if (st == CMIR_OK &&
+        (st = cmir_whiten_embeddings(cmir_store_whitening(archive->store), e, query->volume_id,
+                                     &room, &whitened, err)) == CMIR_OK)
+        st = cmir_search_job_start(job, base, whitened, NULL, query, o, err);
+    cmir_embeddings_free(&room);
+    return st;
 }
 
 static cmir_status

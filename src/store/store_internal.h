@@ -11,6 +11,7 @@
 #include "store/maps.h"
 #include "store/segment.h"
 #include "store/store.h"
+#include "store/whitening.h"
 
 #define CMIR_SEGMENT_LIMIT ((uint64_t)1 << 30)
 
@@ -24,6 +25,7 @@ struct cmir_store {
     int lock_fd;            /* -1: none held */
     cmir_binding binding;
     char *binding_text;     /* what binding's strings point into */
+    cmir_whitening *whitening; /* what binding points to; NULL: none */
     uint8_t encoder_tag[CMIR_ENCODER_TAG_NBYTES];
     cmir_maps maps;
     cmir_listing *listing; /* of the latest state that a snapshot saw; NULL: none yet */
