@@ -29,7 +29,7 @@
 #include "store/codes.h"
 
 /* Slopes are powers of 2^(1/8), apart by less than what the band makes up for. */
-enum { STEPS = 8, REACH_KNOWN = STEPS, REACH_UNKNOWN = 2 * STEPS, MAX_SLOPES = 4 * STEPS + 1 };
+enum { STEPS = 8, REACH_KNOWN = STEPS / 2, REACH_UNKNOWN = 2 * STEPS, MAX_SLOPES = 4 * STEPS + 1 };
 static const double steps[STEPS] = {1.0,
                                     1.0905077326652577,
                                     1.189207115002721,
@@ -40,8 +40,8 @@ static const double steps[STEPS] = {1.0,
                                     1.8340080864093424};
 
 #define MAX_RATIO 64.0 /* of spacings that can be believed */
-#define BAND_PART 8.0 /* half of the band, as a part of the length of the line */
-#define BAND_LEAST 2.0
+#define BAND_PART 16.0 /* half of the band, as a part of the length of the line */
+#define BAND_LEAST 1.0
 
 _Static_assert(CMIR_MAX_SLICES <= 1u << 16, "numbers of rows in 16 bits");
 
