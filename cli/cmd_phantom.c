@@ -32,7 +32,8 @@ run_phantom(cli_args *args, cmir_error *err)
                                        (json_int_t)n, "Seed", (json_int_t)seed));
     else if (!args->quiet)
         cli_line(args->out,
-                 sites ? "%s: %u volumes in volumes/, tumours in masks/; labels and splits of four "
+                 sites ? "%s: %u volumes in volumes/, organs and tumours in masks/; labels and "
+                         "splits of four "
                          "sites in confounded/ and honest/; scans.csv, tumours.csv"
                        : "%s: %u volumes in volumes/, queries in queries/, lesions in masks/; "
                          "labels.csv, truth.csv",

@@ -226,16 +226,13 @@ has_room(const phantom_body *b, const phantom_ball *t)
 }
 
 static void
-place_tumour(phantom_rng *rng, phantom_organ organ, double diameter_mm, phantom_body *b)
+place_tumour(phantom_rng *rng, double diameter_mm, phantom_body *b)
 {
     double r = diameter_mm / 2;
     phantom_ball t;
 
     for (int tries = 1;; tries++) {
-        const phantom_ball *host = organ == PHANTOM_LIVER   ? &b->liver
-                                   : organ == PHANTOM_LUNG  ? &b->lung[phantom_random(rng) & 1]
-                                   : organ == PHANTOM_COLON ? &b->colon[phantom_random(rng) & 1]
-                                                            : &b->pancreas;
+        const phantom_ball *host = &b->host[phantom_random(rng) % (uint64_t)b->n_hosts];
         const double a = phantom_uniform(rng, 0, 2 * PI), far = phantom_uniform(rng, 0.2, 0.6);
         t = (phantom_ball){host->x + far * cos(a) * host->rx,
                            host->y + far * sin(a) * host->ry,
@@ -264,13 +261,47 @@ phantom_body_make_tumours(uint64_t seed, double enhancement, phantom_organ organ
     b.colon[1] = ball(&rng, 88, 4, 180, 17, 17, 96);
     b.pancreas = ball(&rng, 14, 2, 268, 64, 14, 20);
     b.pancreas_hu = 40 + 70 * b.enhancement + 4 * phantom_normal(&rng);
+    b.organ = organ;
+    b.n_hosts = organ == PHANTOM_LUNG || organ == PHANTOM_COLON ? 2 : 1;
     b.tumour_hu = organ == PHANTOM_LUNG       ? 45
                   : organ == PHANTOM_LIVER    ? b.liver_hu - phantom_uniform(&rng, 45, 65)
                   : organ == PHANTOM_PANCREAS ? b.pancreas_hu - phantom_uniform(&rng, 35, 55)
                                               : 45 + 35 * b.enhancement;
+    for (int i = 0; i < b.n_hosts; i++)
+        b.host[i] = organ == PHANTOM_LIVER   ? b.liver
+                    : organ == PHANTOM_LUNG  ? b.lung[i]
+                    : organ == PHANTOM_COLON ? b.colon[i]
+                                             : b.pancreas;
     for (int i = 0; i < n; i++)
-        place_tumour(&rng, organ, diameters_mm[i], &b);
+        place_tumour(&rng, diameters_mm[i], &b);
     *out = b;
+}
+
+/* Lungs stand on the domes of the diaphragm. */
+static double
+inside_lung(const phantom_ball *lung, double x, double y, double z)
+{
+    const double dome = 344 + 42 * exp(-(y * y + (fabs(x) - 72) * (fabs(x) - 72)) / 4200);
+
+    return fmin(inside(lung, x, y, z), z - dome);
+}
+
+/* The pancreas lies bent over the spine. */
+static double
+inside_pancreas(const phantom_ball *pancreas, double x, double y, double z)
+{
+    return inside(pancreas, x, y - 0.004 * x * x, z);
+}
+
+static bool
+in_organ(const phantom_body *b, double x, double y, double z)
+{
+    for (int i = 0; i < b->n_hosts; i++)
+        if ((b->organ == PHANTOM_LUNG       ? inside_lung(&b->host[i], x, y, z)
+             : b->organ == PHANTOM_PANCREAS ? inside_pancreas(&b->host[i], x, y, z)
+                                            : inside(&b->host[i], x, y, z)) > 0)
+            return true;
+    return false;
 }
 
 static double
@@ -308,10 +339,9 @@ paint_chest(const phantom_body *b, double *value, double x, double y, double z, 
     /* Ribs: a ring under the skin, hit where a downward-slanting periodic sheet crosses it. */
     const double slant = z + 0.35 * (y + 60) + b->rib_phase;
     const double sheet = 6.5 - fabs(fmod(slant + 520, 26) - 13);
-    const double dome = 344 + 42 * exp(-(y * y + (fabs(x) - 72) * (fabs(x) - 72)) / 4200);
 
     for (int side = 0; side < 2; side++) {
-        const double d = fmin(inside(&b->lung[side], x, y, z), z - dome);
+        const double d = inside_lung(&b->lung[side], x, y, z);
         if (d > -blur)
             paint(value, lung_hu(b, x, y, z), d, blur);
     }
@@ -368,7 +398,7 @@ paint_colon_and_pancreas(const phantom_body *b, double *value, double x, double 
         paint(value, 42 + 30 * b->enhancement, d, blur);
         paint(value, y < b->colon[side].y - 5 ? -850 : 20, d - 4, blur);
     }
-    paint(value, b->pancreas_hu, inside(&b->pancreas, x, y - 0.004 * x * x, z), blur);
+    paint(value, b->pancreas_hu, inside_pancreas(&b->pancreas, x, y, z), blur);
 }
 
 static void
@@ -392,7 +422,7 @@ paint_pelvis(const phantom_body *b, double *value, double x, double y, double z,
 }
 
 double
-phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur, bool *in_lesion)
+phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur, int16_t *mask)
 {
     double value = -1000;
     const double table = fmin(7 - fabs(y - 150 + 0.0011 * x * x), 215 - fabs(x));
@@ -404,7 +434,7 @@ phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur
     x /= b->width;
     y /= b->depth;
     z /= b->height;
-    *in_lesion = false;
+    *mask = 0;
     const double rim = below_skin(x, y, z);
     if (rim < -blur)
         return value;
@@ -430,13 +460,15 @@ phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur
     if (b->lesion_organ != PHANTOM_NO_LESION) {
         const double d = inside(&b->lesion, xs, ys, zs) + 0.04 * b->lesion.rx * bend;
         paint(&value, b->lesion_hu, d, blur);
-        *in_lesion = d > 0;
+        *mask = d > 0;
     }
+    if (in_organ(b, xs, ys, zs))
+        *mask = 1;
     for (int i = 0; i < b->n_tumours; i++) {
         const phantom_ball *t = &b->tumour[i];
         const double d = inside(t, scanner[0], scanner[1], scanner[2]);
         paint(&value, b->tumour_hu, d, blur);
-        *in_lesion = *in_lesion || d > 0;
+        *mask = d > 0 ? 2 : *mask;
     }
     return value;
 }

@@ -20,17 +20,15 @@ draw_slice(const phantom_body *body, const phantom_scan *s, uint32_t k, int16_t 
     phantom_rng noise = {s->noise_seed + k};
     const double z = s->z0 + k * s->dz, c = cos(s->angle), d = sin(s->angle);
     const double half = (s->side - 1) / 2.0;
-    bool in_lesion;
 
     for (uint32_t row = 0; row < s->side; row++) {
         for (uint32_t col = 0; col < s->side; col++) {
             const double x = s->x0 + (col - half) * s->pixel_mm;
             const double y = s->y0 + (row - half) * s->pixel_mm;
-            double hu =
-                phantom_body_hu(body, c * x - d * y, d * x + c * y, z, s->pixel_mm, &in_lesion);
+            double hu = phantom_body_hu(body, c * x - d * y, d * x + c * y, z, s->pixel_mm,
+                                        &mask[row * s->side + col]);
             hu = (hu + 1000) * s->gain - 1000 + s->noise_hu * phantom_normal(&noise);
             voxels[row * s->side + col] = (int16_t)lrint(hu < -1024 ? -1024 : hu);
-            mask[row * s->side + col] = in_lesion;
         }
     }
 }
@@ -87,8 +85,7 @@ phantom_make_folders(const char *dir, const char *const *subs, cmir_error *err)
 }
 
 cmir_status
-phantom_open_csv(const char *dir, const char *name, const char *header, FILE **out,
-                 cmir_error *err)
+phantom_open_csv(const char *dir, const char *name, const char *header, FILE **out, cmir_error *err)
 {
     char path[4096];
 

@@ -21,11 +21,11 @@ typedef struct phantom_scan {
     uint64_t noise_seed;
 } phantom_scan;
 
-/* Writes the scan to DIR/SUB/NAME.nii.gz; with mask_sub, its lesions (1) to DIR/MASK_SUB/NAME.nii.gz
- * on the same grid. */
+/* Writes the scan to DIR/SUB/NAME.nii.gz; with mask_sub, what phantom_body_hu() gives as the
+ * mask to DIR/MASK_SUB/NAME.nii.gz, on the same grid. */
 cmir_status phantom_scan_write(const char *dir, const char *sub, const char *mask_sub,
-                               const char *name, const phantom_body *body,
-                               const phantom_scan *scan, cmir_error *err);
+                               const char *name, const phantom_body *body, const phantom_scan *scan,
+                               cmir_error *err);
 
 /* Makes DIR and the folders `subs` (NULL-terminated) in it; what is there already is fine. */
 cmir_status phantom_make_folders(const char *dir, const char *const *subs, cmir_error *err);

@@ -9,7 +9,7 @@
  * they come from the site's own.
  *
  *   OUT/volumes/COHORT_NNN.nii.gz            to be indexed
- *   OUT/masks/COHORT_NNN.nii.gz              1 inside tumours, on the volume's grid
+ *   OUT/masks/COHORT_NNN.nii.gz              1 in the cohort's organ, 2 in tumours, on the volume's grid
  *   OUT/confounded|honest/SITE_labels.csv    name, organ (its cohort), size of the largest tumour in
  *                                            cm, number, stage, flag
  *   OUT/confounded|honest/SITE_train.csv, SITE_test.csv    names; a volume is of one side everywhere
@@ -144,8 +144,8 @@ write_volumes(const char *dir, uint32_t n, uint64_t seed, FILE *scans, FILE *tum
             return cli_fail(err, CMIR_ECANCELLED, "stopped after %u of %u volumes", i, n);
         make_case(seed, (int)(i % N_SITES), i / N_SITES, &c);
         write_facts(scans, tumours, &c);
-        const cmir_status st = phantom_scan_write(
-            dir, "volumes", c.stage > 0 ? "masks" : NULL, c.name, &c.body, &c.scan, err);
+        const cmir_status st =
+            phantom_scan_write(dir, "volumes", "masks", c.name, &c.body, &c.scan, err);
         if (st != CMIR_OK)
             return st;
     }
