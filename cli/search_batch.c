@@ -83,8 +83,10 @@ search_pending(struct batch *b, cmir_error *err)
         const struct pending *p = &b->pending[i];
 
         if (p->why.code == CMIR_OK)
-            queries[n++] = (cmir_search_query){p->query.archive, p->query.volume_id,
-                                               p->query.archive == NULL ? &p->embeddings : NULL};
+            queries[n++] =
+                (cmir_search_query){.archive = p->query.archive,
+                                    .volume_id = p->query.volume_id,
+                                    .embeddings = p->query.archive == NULL ? &p->embeddings : NULL};
     }
     st = cmir_search_batch(b->archive, queries, n, b->options, NULL, NULL, results, errors, err);
     for (size_t i = 0; i < b->n; i++) {

@@ -22,11 +22,13 @@ static void
 describe(const cmir_label_table *t, char *out, size_t room)
 {
     const cmir_label_set *sets = cmir_label_table_sets(t);
-    size_t at = 0;
+    size_t at = 0, n;
 
     out[0] = '\0';
     for (size_t i = 0; i < cmir_label_table_count(t); i++) {
         assert_string_equal(cmir_label_table_volume(t, i), sets[i].volume_id);
+        assert_ptr_equal(cmir_label_table_get(t, i, &n), sets[i].labels);
+        assert_int_equal(n, sets[i].n_labels);
         at += (size_t)snprintf(out + at, room - at, "%s{", sets[i].volume_id);
         for (size_t k = 0; k < sets[i].n_labels; k++)
             at += (size_t)snprintf(out + at, room - at, "%s=%s;", sets[i].labels[k].name,
@@ -34,6 +36,8 @@ describe(const cmir_label_table *t, char *out, size_t room)
         at += (size_t)snprintf(out + at, room - at, "}");
     }
     assert_null(cmir_label_table_volume(t, cmir_label_table_count(t)));
+    assert_null(cmir_label_table_get(t, cmir_label_table_count(t), &n));
+    assert_int_equal(n, 0);
 }
 
 static void

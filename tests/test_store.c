@@ -472,8 +472,9 @@ test_without(void **state)
     const struct {
         cmir_without without;
         size_t n;
-    } cases[] = {{{NULL, NULL, NULL}, 6}, {{"", "", ""}, 6},       {{"v3", NULL, NULL}, 5},
-                 {{"v3", "P1", ""}, 4},   {{NULL, NULL, "P2"}, 4}, {{"v0", "P1", "P2"}, 1}};
+    } cases[] = {{{NULL, NULL, NULL, NULL, 0}, 6}, {{"", "", "", NULL, 0}, 6},
+                 {{"v3", NULL, NULL, NULL, 0}, 5}, {{"v3", "P1", "", NULL, 0}, 4},
+                 {{NULL, NULL, "P2", NULL, 0}, 4}, {{"v0", "P1", "P2", NULL, 0}, 1}};
     assert_ok(cmir_snapshot_open(store, NULL, &base, err));
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_ok(cmir_snapshot_without(base, &cases[i].without, &snapshot, err));
@@ -508,6 +509,22 @@ test_without(void **state)
     assert_null(cmir_snapshot_get(snapshot, 1));
     cmir_snapshot_close(snapshot);
     cmir_snapshot_close(base);
+    static const char *const named[] = {"v0", "v2", "v3"}, *const wrong[] = {"v3", "v2", "v7"};
+    const cmir_without among = {.volume_id = "v2", .among = named, .n_among = 3};
+    const cmir_without none = {.among = named}, unordered = {.among = wrong, .n_among = 2};
+    const cmir_without unknown = {.among = wrong + 1, .n_among = 2};
+    assert_ok(cmir_snapshot_open(store, NULL, &base, err));
+    assert_ok(cmir_snapshot_without(base, &among, &snapshot, err));
+    assert_int_equal(cmir_snapshot_count(snapshot), 2);
+    check_candidate(snapshot, 0, 0, 0);
+    check_candidate(snapshot, 1, 3, 0);
+    cmir_snapshot_close(snapshot);
+    assert_ok(cmir_snapshot_without(base, &none, &snapshot, err));
+    assert_int_equal(cmir_snapshot_count(snapshot), 0);
+    cmir_snapshot_close(snapshot);
+    assert_refused(CMIR_EINVAL, "'v2'", cmir_snapshot_without(base, &unordered, &snapshot, err));
+    assert_refused(CMIR_ENOTFOUND, "'v7'", cmir_snapshot_without(base, &unknown, &snapshot, err));
+    cmir_snapshot_close(base);
     assert_ok(cmir_snapshot_open(store, "organ = 'none'", &base, err));
     assert_ok(cmir_snapshot_without(base, &cases[5].without, &snapshot, err));
     assert_int_equal(cmir_snapshot_count(snapshot), 0);
@@ -524,7 +541,7 @@ static void
 test_listings(void **state)
 {
     const char *dir = in_folder(state, "a");
-    const cmir_without without = {"v1", NULL, NULL};
+    const cmir_without without = {.volume_id = "v1"};
     const cmir_label label = {"note", "x"};
     const cmir_label_set set = {"v1", &label, 1};
     cmir_store *writer, *reader;

@@ -100,6 +100,10 @@ cmir_label_table_read(const char *path, cmir_label_table **out, cmir_error *err)
 CMIR_API void cmir_label_table_free(cmir_label_table *table); /* NULL is fine */
 CMIR_API size_t cmir_label_table_count(const cmir_label_table *table); /* rows */
 CMIR_API const char *cmir_label_table_volume(const cmir_label_table *table, size_t row);
+/* All cells of a row that are not empty but the volume's, fields of the catalogue as well; borrowed
+ * from the table. */
+CMIR_API const cmir_label *cmir_label_table_get(const cmir_label_table *table, size_t row,
+                                                size_t *n_labels);
 
 /* cmir_archive_label() applies every row of `table` whose volume is in the archive, in one
  * transaction: all or none.  Where volume_id is not NULL only the rows of that volume.
@@ -139,6 +143,16 @@ CMIR_API void cmir_ids_free(char **ids, size_t n_ids);
 CMIR_API cmir_status
 cmir_archive_embeddings(const cmir_archive *archive, const char *volume_id, cmir_embeddings *out,
                         cmir_error *err);
+
+/* What identifies the embeddings that are searched: SHA-256 of the encoder's card as canonical JSON,
+ * and of every volume's id, rows in fixed point and marks, in order of id.  The order in which volumes
+ * were added, labels and what else is known of them do not enter.  64 hex digits and NUL each. */
+typedef struct cmir_digest {
+    char card[65], contents[65];
+} cmir_digest;
+/* cmir_archive_digest() reads all embeddings once. */
+CMIR_API cmir_status
+cmir_archive_digest(const cmir_archive *archive, cmir_digest *out, cmir_error *err);
 
 /* cmir_archive_verify() reads everything and checks it: checksums, catalogue against segments,
  * embeddings against unit norm.  `problem` is called once per fault with a sentence;

@@ -17,6 +17,14 @@
 extern "C" {
 #endif
 
+/* The most that one evaluation takes; more is CMIR_EINVAL, more values CMIR_ELIMIT. */
+#define CMIR_EVAL_MAX_METHODS 100u
+#define CMIR_EVAL_MAX_NUISANCES 100u
+#define CMIR_EVAL_MAX_K 100u
+#define CMIR_EVAL_MAX_VALUES 1000u
+#define CMIR_EVAL_MAX_ROUNDS 100000u     /* bootstrap samples, shuffles */
+#define CMIR_EVAL_MAX_DRAWN ((size_t)1 << 27) /* queries x shuffles: 1 GiB of scratch */
+
 /* A volume as an evaluation sees it.  Strings and arrays are borrowed for the call. */
 typedef struct cmir_eval_volume {
     const char *id;
@@ -103,7 +111,7 @@ typedef struct cmir_eval_line {
 /* Two methods on the same queries. */
 typedef struct cmir_eval_pair {
     uint32_t a, b, metric; /* lines, metric */
-    double difference;     /* mean of a - b */
+    double difference, low, high; /* mean of a - b over queries, 95 % interval over patients */
     double wilcoxon, sign_flip; /* two-sided p over groups (a group's mean difference is one sample) */
     double wilcoxon_holm, sign_flip_holm; /* corrected over all pairs of this metric */
 } cmir_eval_pair;
@@ -130,6 +138,23 @@ CMIR_API cmir_status
 cmir_evaluate(const cmir_eval_input *input, const cmir_eval_options *options,
               cmir_evaluation **out, cmir_error *err);
 CMIR_API void cmir_evaluation_free(cmir_evaluation *evaluation); /* NULL is fine */
+
+/* Ranked lists that were made elsewhere, a line per volume found, best first within a query and
+ * method.  CSV with a header that names the columns `query` and `volume`, and `score` and `method` if
+ * wanted; or a TREC run (query Q0 volume rank score tag, parted by blanks; the order of lines counts,
+ * not the rank).  ".nii" and ".nii.gz" are dropped from names.  Lines of a query need not stand
+ * together. */
+typedef struct cmir_ranking {
+    const char *query, *volume;
+    const char *method; /* "" where the file does not say */
+    double score;       /* NAN where the file does not say */
+    size_t line;        /* of the file, from 1 */
+} cmir_ranking;
+
+/* CMIR_ECORRUPT names the line; CMIR_EUNSUPPORTED (separators, not UTF-8), CMIR_ENOTFOUND, CMIR_EIO,
+ * CMIR_ELIMIT (more than 1 GiB), CMIR_ENOMEM.  The caller frees *out, all in one, with cmir_free(). */
+CMIR_API cmir_status
+cmir_rankings_read(const char *path, cmir_ranking **out, size_t *n, cmir_error *err);
 
 /* The stage of a tumour by the rules of 3D-MIR: 1..4, or -1 where number is 0.  `site` is "colon",
  * "pancreas", "liver" or "lung"; size is the largest diameter in cm.  CMIR_EINVAL for another site. */

@@ -116,12 +116,15 @@ typedef struct cmir_search_query {
     const cmir_archive *archive; /* NULL: `embeddings` */
     const char *volume_id;
     const cmir_embeddings *embeddings;
+    const char *const *candidates; /* ids, in order (bytewise): only these may answer, of those that
+                                      pass the options; NULL: all */
+    size_t n_candidates;
 } cmir_search_query;
 
 /* cmir_search_batch() searches with n queries in one state of the archive; threads share out the
  * queries, which is faster than one search after the other.  out[i] (room for n) is the result of query
  * i, or NULL where errors[i] (n of them) tells why there is none; a query that fails leaves the
- * others alone.  `progress` counts queries; may be NULL.  Returns an error, and no results, where
+ * others alone (CMIR_ENOTFOUND: it, or a candidate, is not in the archive).  `progress` counts queries; may be NULL.  Returns an error, and no results, where
  * nothing could be searched (CMIR_EINVAL: options) or progress asked to stop. */
 CMIR_API cmir_status
 cmir_search_batch(const cmir_archive *archive, const cmir_search_query *queries, size_t n,

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* P@k: relevant ones among the first k, over k. */
+/* P@k: relevant ones among the first k (> 0), over k. */
 double cmir_precision_at(const uint8_t *relevant, size_t n, size_t k);
 
 /* "P@10 (3D-MIR notebook)": (sum of the first 10 relevances + P@5) / 11, as published by accident
@@ -33,17 +33,32 @@ double cmir_reciprocal_rank(const uint8_t *relevant, size_t n);
 double cmir_ndcg_at(const uint8_t *relevant, size_t n, size_t k, size_t n_relevant);
 
 /* Area under the ROC curve of scores for positive[i] = 1 against 0; ties count half.  NAN where
- * either kind is missing.  `order` is scratch for n numbers. */
+ * either kind is missing.  Scores that are NAN are left out, here and below.  `order` is scratch
+ * for n numbers. */
 double cmir_auroc(const double *score, const uint8_t *positive, size_t n, size_t *order);
 
 /* Average precision of the scores (the step-wise area under the precision-recall curve, ties taken
- * together), as scikit-learn defines it. */
+ * together), as scikit-learn defines it; NAN without positives. */
 double cmir_auprc(const double *score, const uint8_t *positive, size_t n, size_t *order);
 
-/* Mean squared difference of probability and truth. */
+/* The same two where scores are put in order once and then weighed often (bootstrap). */
+typedef struct cmir_scored {
+    const double *score;
+    const uint8_t *positive;
+    const double *weight; /* >= 0: how often each counts; NULL: once */
+    const size_t *order;  /* [n] numbers of items, from cmir_order_falling */
+    size_t n;
+} cmir_scored;
+double cmir_auroc_of(const cmir_scored *scored);
+double cmir_auprc_of(const cmir_scored *scored);
+
+/* order[] becomes the numbers of the scores that are not NAN, highest first; how many is returned. */
+size_t cmir_order_falling(const double *score, size_t n, size_t *order);
+
+/* Mean squared difference of probability and truth; NAN of nothing. */
 double cmir_brier(const double *probability, const uint8_t *positive, size_t n);
 
-/* Reliability in n_bins equal bins of [0, 1]: how many, their mean probability, their rate of
+/* Reliability in n_bins (> 0) equal bins of [0, 1]: how many, their mean probability, their rate of
  * positives (NAN in empty bins). */
 typedef struct cmir_reliability_bin {
     size_t n;
@@ -51,5 +66,11 @@ typedef struct cmir_reliability_bin {
 } cmir_reliability_bin;
 void cmir_reliability(const double *probability, const uint8_t *positive, size_t n,
                       cmir_reliability_bin *bins, size_t n_bins);
+
+/* Weights of the votes of n neighbours with falling, finite scores: score - last score + mean gap,
+ * where the mean gap is (first - last) / (n - 1).  The last one counts a little, and neither a factor
+ * nor a constant in the scores changes a share of the vote; scores 1 / rank are their own weights.
+ * All 1 where the scores are equal. */
+void cmir_vote_weights(const double *score, size_t n, double *weight);
 
 #endif

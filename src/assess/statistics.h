@@ -21,19 +21,26 @@ cmir_estimate cmir_wilson(double k, double n);
 /* Uniform numbers below n (> 0) from a state that any seed starts. */
 uint32_t cmir_random_below(uint64_t *state, uint32_t n);
 
+/* The interval from the 2.5th to the 97.5th percentile of samples[n], which are put in order.  NANs
+ * are left out; of fewer than two: NAN. */
+void cmir_interval(double *samples, size_t n, double *low, double *high);
+
 /* Mean of values[n], NANs left out, with the percentile interval of `rounds` bootstrap samples of whole
- * groups: group[i] (0 .. n_groups-1) is the patient of value i.  rounds 0: the interval is NAN. */
+ * groups: group[i] (0 .. n_groups-1) is the patient of value i.  The interval is NAN for rounds 0
+ * and where fewer than two groups have a value. */
 cmir_status cmir_bootstrap_mean(const double *values, const uint32_t *group, size_t n,
                                 size_t n_groups, uint32_t rounds, uint64_t seed, cmir_estimate *out,
                                 cmir_error *err);
 
-/* Two-sided p of Wilcoxon's signed-rank test of differences d[n]: zeros dropped, ties given mean
- * ranks; exact without ties up to 50 differences, else normal with tie and continuity correction, as
- * scipy.stats.wilcoxon's default ("auto") with correction=True.  1 where all are zero. */
+/* Two-sided p of Wilcoxon's signed-rank test of differences d[n]: zeros and NANs dropped, ties given
+ * mean ranks; exact, with ties as well, up to 50 differences that are left (scipy.stats.wilcoxon: so
+ * up to 13 with ties), else normal with tie and continuity correction, as scipy with
+ * correction=True.  1 where none is left.  Here and below, differences are equal, or zero, if they
+ * are so to 1e-9 of the largest: 2/3 - 1/3 is not 1 - 2/3 to the last bit. */
 cmir_status cmir_wilcoxon(const double *d, size_t n, double *p, cmir_error *err);
 
 /* Two-sided p of a zero mean of d[n]: signs exchanged, in every way up to 16 differences that are not
- * zero, else `rounds` times at random ((hits + 1) / (rounds + 1)). */
+ * zero, else `rounds` times at random ((hits + 1) / (rounds + 1)).  NANs are left out. */
 cmir_status cmir_sign_flip(const double *d, size_t n, uint32_t rounds, uint64_t seed, double *p,
                            cmir_error *err);
 

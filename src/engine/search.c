@@ -75,7 +75,7 @@ search_one(const cmir_archive *archive, const cmir_embeddings *e, const cmir_sea
 
     if (st != CMIR_OK)
         return st;
-    if ((st = cmir_search_job_start(job, base, e, NULL, o, err)) == CMIR_OK &&
+    if ((st = cmir_search_job_start(job, base, e, NULL, NULL, o, err)) == CMIR_OK &&
         (st = cmir_search_job_rank(job, o, o->n_threads, NULL, err)) == CMIR_OK)
         st = cmir_search_job_finish(job, err);
     cmir_snapshot_close(job->snapshot);
@@ -135,7 +135,8 @@ start_stored(const cmir_archive *archive, const cmir_snapshot *base, const cmir_
         (st = cmir_snapshot_open_one(query->archive->store, query->volume_id, &snapshot, err)) ==
             CMIR_OK &&
         (st = cmir_snapshot_record(snapshot, 0, &job->result->query, err)) == CMIR_OK)
-        st = cmir_search_job_start(job, base, NULL, &cmir_snapshot_get(snapshot, 0)->rows, o, err);
+        st = cmir_search_job_start(job, base, NULL, &cmir_snapshot_get(snapshot, 0)->rows, query, o,
+                                   err);
     cmir_snapshot_close(snapshot);
     return st;
 }
@@ -156,7 +157,7 @@ start_embeddings(const cmir_archive *archive, const cmir_snapshot *base,
         return FAIL(err, CMIR_EINVAL, "%s: %u slices; 1..%u are possible", query->volume_id,
                     e->n_slices, CMIR_MAX_SLICES);
     st = describe_embeddings(e, query->volume_id, &job->result->query, err);
-    return st == CMIR_OK ? cmir_search_job_start(job, base, e, NULL, o, err) : st;
+    return st == CMIR_OK ? cmir_search_job_start(job, base, e, NULL, query, o, err) : st;
 }
 
 static cmir_status

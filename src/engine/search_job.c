@@ -104,10 +104,15 @@ fill_hit(uint32_t m, double query_spacing_mm, const cmir_record *record, const c
 }
 
 static cmir_without
-exclusion(const cmir_search_options *o, const cmir_volume_info *query)
+exclusion(const cmir_search_options *o, const cmir_volume_info *query,
+          const cmir_search_query *asked)
 {
     cmir_without without = {0};
 
+    if (asked != NULL) {
+        without.among = asked->candidates;
+        without.n_among = asked->n_candidates;
+    }
     if (o->exclude == CMIR_EXCLUDE_NONE)
         return without;
     without.volume_id = query->volume_id;
@@ -141,11 +146,12 @@ cmir_search_check_slices(const cmir_search_options *o, const char *name, uint32_
 
 cmir_status
 cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmir_embeddings *e,
-                      const cmir_rows *stored, const cmir_search_options *o, cmir_error *err)
+                      const cmir_rows *stored, const cmir_search_query *asked,
+                      const cmir_search_options *o, cmir_error *err)
 {
     cmir_engine_result *result = job->result;
     const cmir_volume_info *info = &result->query->info;
-    const cmir_without without = exclusion(o, info);
+    const cmir_without without = exclusion(o, info, asked);
     const uint32_t first = o->slices_given ? o->first_slice : 0;
     const uint32_t last = o->slices_given ? o->last_slice : result->query->n_slices - 1;
     const double start = seconds_now();

@@ -26,10 +26,12 @@ cmir_status cmir_search_check_slices(const cmir_search_options *o, const char *n
                                      uint32_t n_slices, cmir_error *err);
 
 /* The query's rows are those of `stored`, or, where that is NULL, those of `e`; neither is needed
- * afterwards.  `base` is everything that passes the filter; close it after the job. */
+ * afterwards.  `base` is everything that passes the filter; close it after the job.  `asked` names
+ * the candidates; NULL: all. */
 cmir_status cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base,
                                   const cmir_embeddings *e, const cmir_rows *stored,
-                                  const cmir_search_options *o, cmir_error *err);
+                                  const cmir_search_query *asked, const cmir_search_options *o,
+                                  cmir_error *err);
 /* The options of a search of `count` candidates, as rank wants them. */
 cmir_rank_options cmir_search_rank_options(const cmir_search_options *o, size_t count,
                                            uint32_t n_threads, const double *looked);

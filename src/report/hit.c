@@ -203,6 +203,13 @@ write_pair(cmir_buf *out, const cmir_source *query, const cmir_source *found,
     return st;
 }
 
+cmir_status
+cmir_pair_write(cmir_buf *out, const cmir_source *query, const cmir_source *found,
+                const cmir_match *match, cmir_error *err)
+{
+    return write_pair(out, query, found, match, SIDE_FURTHER, err);
+}
+
 /* Further pairs, spread over the matched run: the matches nearest to a fifth and to four fifths of
  * it, none twice and none of them the best pair's query slice. */
 static uint32_t

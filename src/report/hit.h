@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hit.h: one volume found, in the report.  Called by report.c. */
+/* hit.h: one volume found, in the report.  Called by report.c and, for its pictures, by evaluation_case.c. */
 #ifndef CMIR_REPORT_HIT_H
 #define CMIR_REPORT_HIT_H
 
@@ -13,6 +13,10 @@
 cmir_status cmir_hit_write(const cmir_result *result, const cmir_hit *hit, const cmir_source *query,
                            const cmir_source *found, cmir_buf *section, cmir_buf *row,
                            cmir_error *err);
+
+/* A match as two small pictures, the query's left, in the window that suits it. */
+cmir_status cmir_pair_write(cmir_buf *out, const cmir_source *query, const cmir_source *found,
+                            const cmir_match *match, cmir_error *err);
 
 /* A slice in a square of `side` pixels: 384, 288, 176 or 72.  Small ones carry no letters. */
 cmir_status cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_window window,

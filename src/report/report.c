@@ -7,15 +7,14 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "report/hit.h"
 #include "report/html.h"
+#include "report/page.h"
 #include "report/picture.h"
-#include "report/style.h"
 
 #define DEFAULT_HITS 10u
 #define MAX_HITS 100u /* some 300 KiB each */
@@ -41,20 +40,8 @@ static const char *const plane_names[] = {"axial", "coronal", "sagittal"};
 static void
 write_head(cmir_buf *out, const cmir_result *result)
 {
-    cmir_buf_puts(out,
-                  "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n"
-                  "<head>\n<meta charset=\"utf-8\"/>\n"
-                  "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-                  "img-src data:; style-src 'unsafe-inline'\"/>\n"
-                  "<meta name=\"viewport\" content=\"width=device-width\"/>\n<title>");
-    cmir_html_text(out, result->query->info.volume_id);
-    cmir_buf_puts(out, " - similar volumes - " CMIR_NOTICE "</title>\n<style>\n");
-    cmir_buf_puts(out, style_screen);
-    cmir_buf_puts(out, style_pictures);
-    cmir_buf_puts(out, style_print);
-    cmir_buf_puts(out, "</style>\n</head>\n<body>\n<h1>Volumes similar to ");
-    cmir_html_text(out, result->query->info.volume_id);
-    cmir_buf_puts(out, "</h1>\n<p class=\"notice\" role=\"note\">" CMIR_NOTICE "</p>\n");
+    cmir_page_open(out, result->query->info.volume_id, " - similar volumes", "Volumes similar to ",
+                   result->query->info.volume_id);
 }
 
 /* The query's picture: the slice that the best hit matched best, or the middle one. */
@@ -81,25 +68,11 @@ write_query_picture(cmir_buf *out, const cmir_result *result, const cmir_source 
     return st;
 }
 
-static void
-write_named(cmir_buf *out, const char *name, const char *value)
-{
-    cmir_buf_printf(out, "<dt>%s</dt><dd>", name);
-    cmir_html_text(out, value);
-    cmir_buf_puts(out, "</dd>\n");
-}
-
 /* How the result came about: enough to do it again. */
 static void
 write_method(cmir_buf *out, const cmir_result *result, const cmir_archive_info *archive,
              const char *command)
 {
-    char date[32] = "";
-    const time_t now = time(NULL);
-    struct tm utc;
-
-    if (gmtime_r(&now, &utc) != NULL)
-        (void)strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &utc);
     cmir_buf_printf(out, "<h3>How it was searched</h3>\n<dl>\n<dt>Score</dt><dd><b>%s</b> ",
                     cmir_score_name(result->score));
     cmir_buf_puts(out, score_sentences[result->score]);
@@ -107,8 +80,8 @@ write_method(cmir_buf *out, const cmir_result *result, const cmir_archive_info *
                     "</dd>\n<dt>Candidates</dt><dd>%llu volumes passed the filters, %zu listed; "
                     "%.3f s</dd>\n",
                     (unsigned long long)result->n_candidates, result->n_hits, result->seconds);
-    write_named(out, "Archive", archive->dir);
-    write_named(out, "Plane", plane_names[archive->plane]);
+    cmir_page_fact(out, "Archive", archive->dir);
+    cmir_page_fact(out, "Plane", plane_names[archive->plane]);
     cmir_buf_puts(out, "<dt>Encoder</dt><dd>");
     cmir_html_text(out, archive->encoder_name);
     cmir_buf_puts(out, " ");
@@ -117,8 +90,9 @@ write_method(cmir_buf *out, const cmir_result *result, const cmir_archive_info *
     cmir_html_text(out, archive->encoder_sha256);
     cmir_buf_puts(out, "</span></dd>\n");
     if (command != NULL)
-        write_named(out, "Command", command);
-    cmir_buf_printf(out, "<dt>Written</dt><dd>%s by cmir %s</dd>\n</dl>\n", date, cmir_version());
+        cmir_page_fact(out, "Command", command);
+    cmir_page_written(out);
+    cmir_buf_puts(out, "</dl>\n");
 }
 
 static cmir_status
@@ -217,8 +191,7 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
         write_summary(&page, result, &rows, n_shown);
         if (sections.nbytes > 0)
             cmir_buf_add(&page, sections.data, sections.nbytes);
-        cmir_buf_puts(&page, "<p class=\"notice\" role=\"note\">" CMIR_NOTICE "</p>\n</body>\n"
-                             "</html>\n");
+        cmir_page_close(&page);
         if (page.failed || sections.failed || rows.failed)
             st = FAIL(err, CMIR_ENOMEM, "%s: no memory for the report", path);
         else

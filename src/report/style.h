@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* style.h: the report's style sheet.  Dark on the screen, as reading rooms are; dark on white on
- * paper.  Blue is the query everywhere, amber the volume found.  Included by report.c alone. */
+ * paper.  Blue is the query everywhere, amber the volume found.  Included by page.c alone. */
 #ifndef CMIR_REPORT_STYLE_H
 #define CMIR_REPORT_STYLE_H
 
@@ -79,6 +79,58 @@ static const char style_pictures[] =
     ".strip .in{stroke:var(--found)}\n"
     ".strip .best{fill:none;stroke:var(--text);stroke-width:18}\n";
 
+static const char style_evaluation[] =
+    ":root{--m0:#7cc0ff;--m1:#ffbf69;--m2:#7fd6a4;--m3:#f58ea8;--m4:#c9a6ff;--m5:#e6e05a;--m6:#5fd3d3;"
+    "--m7:#ff9b6b;--good:#7fd6a4;--bad:#f58ea8}\n"
+    ".method0{--own:var(--m0)}.method1{--own:var(--m1)}.method2{--own:var(--m2)}\n"
+    ".method3{--own:var(--m3)}.method4{--own:var(--m4)}.method5{--own:var(--m5)}\n"
+    ".method6{--own:var(--m6)}.method7{--own:var(--m7)}\n"
+    ".random,.majority,.nuisance{--own:#8a949e}.cohort{--own:var(--text)}\n"
+    ".leak{background:#4a1420;border-color:#ff8fa3;color:#ffc4cf}\n"
+    ".wide{overflow-x:auto}\n"
+    ".figures th[scope]{color:var(--text);font-weight:400;border-bottom:1px solid var(--line);"
+    "white-space:nowrap}\n"
+    ".figures tr:last-child th{border-bottom:0}\n"
+    ".figures .random th,.figures .majority th,.figures .nuisance th,.figures .cohort th"
+    "{color:var(--soft)}\n"
+    ".key{display:inline-block;width:26px;margin-right:9px;border-top:3px solid var(--own);"
+    "vertical-align:middle}\n"
+    ".random .key,.majority .key,.nuisance .key,.cohort .key{border-top-style:dashed}\n"
+    ".legend{list-style:none;margin:0;padding:0 20px 0 0;line-height:1.9;max-width:300px;"
+    "overflow-wrap:anywhere}\n"
+    "details{margin:10px 0 0}summary{cursor:pointer;color:var(--soft)}\n"
+    ".bars{stroke:var(--own);stroke-width:18;stroke-opacity:.75;fill:none}\n"
+    ".curve{stroke:var(--own);stroke-width:14;stroke-opacity:.45;fill:none}\n"
+    ".random .curve,.majority .curve,.nuisance .curve,.cohort .curve{stroke-dasharray:70 50}\n"
+    ".points{stroke:var(--own);stroke-width:90;stroke-linecap:round;fill:none}\n"
+    ".bin{fill:var(--own);fill-opacity:.75;stroke:var(--own);stroke-width:10}\n"
+    ".even{stroke:var(--soft);stroke-width:10;stroke-dasharray:50 50;fill:none}\n"
+    ".row{display:flex;flex-wrap:wrap;gap:14px 28px}\n"
+    ".small figcaption,.matrix figcaption{text-align:center;color:var(--text);font-size:14px}\n"
+    ".matrix table{width:auto}\n"
+    ".matrix td{text-align:center;min-width:46px;padding:5px 8px}\n"
+    ".matrix th{padding:5px 10px 5px 0;text-align:center;border-bottom:0}\n"
+    ".matrix .right{outline:1px solid var(--soft);outline-offset:-2px}\n"
+    ".cells{width:100%;font-size:140px}\n"
+    ".scale{display:flex;align-items:center;gap:4px;color:var(--soft)}\n"
+    ".scale span{width:20px;height:14px}\n"
+    ".s0{fill:#440154;background:#440154}"
+    ".s1{fill:#482475;background:#482475}"
+    ".s2{fill:#414487;background:#414487}"
+    ".s3{fill:#355f8d;background:#355f8d}"
+    ".s4{fill:#2a788e;background:#2a788e}"
+    ".s5{fill:#21918c;background:#21918c}"
+    ".s6{fill:#22a884;background:#22a884}"
+    ".s7{fill:#44bf70;background:#44bf70}"
+    ".s8{fill:#7ad151;background:#7ad151}"
+    ".s9{fill:#bddf26;background:#bddf26}"
+    ".s10{fill:#fde725;background:#fde725}"
+    ".s-1{fill:none;stroke:var(--line);stroke-width:8}\n"
+    ".cases{display:flex;flex-wrap:wrap;gap:14px 22px;margin:0 0 18px}\n"
+    ".case{border-top:3px solid var(--bad);padding-top:2px;width:358px;overflow-wrap:anywhere}\n"
+    ".case.right{border-color:var(--good)}\n"
+    ".verdict{color:var(--bad)}.right .verdict{color:var(--good)}\n";
+
 static const char style_print[] =
     "@page{size:A4;margin:11mm}\n"
     "@media print{\n"
@@ -90,8 +142,13 @@ static const char style_print[] =
     ".rank,.pic,.strip{print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
     ".labels li,.missing{background:#fff}\n"
     ".strip .frame{fill:#fff}\n"
-    ".pairs,.strips{zoom:.6}\n"
-    ".hit,.pair,.strips,tr,figure{break-inside:avoid}\n"
+    ":root{--m0:#0b5394;--m1:#b45f06;--m2:#1b7837;--m3:#a50f3c;--m4:#6a3d9a;--m5:#7a7000;"
+    "--m6:#0b7285;--m7:#b03a00;--good:#1b7837;--bad:#a50f3c}\n"
+    ".leak{background:#fff;color:#a50f3c}\n"
+    ".cells rect,.scale span,.matrix td{print-color-adjust:exact;"
+    "-webkit-print-color-adjust:exact}\n"
+    ".pairs,.strips,.cases,.row{zoom:.6}\n"
+    ".hit,.pair,.strips,.case,tr,figure,svg{break-inside:avoid}\n"
     "h2{break-after:avoid}\n"
     "a{color:inherit;text-decoration:none}\n"
     "}\n";

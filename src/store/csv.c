@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* csv.c: rows of cells from a CSV text (RFC 4180), unquoted in place.  Called by labels. */
+/* csv.c: rows of cells from a CSV text (RFC 4180), unquoted in place.  Called by labels and rankings. */
 #include "store/csv.h"
 
 #include <stdbool.h>
@@ -174,4 +174,33 @@ cmir_csv_next(cmir_csv *csv, cmir_error *err)
     while (more && st == CMIR_OK)
         st = read_cell(csv, &more, err);
     return st;
+}
+
+cmir_status
+cmir_csv_check_separator(const cmir_csv *csv, cmir_error *err)
+{
+    const char *only = csv->n_cells == 1 ? csv->cells[0] : "";
+
+    if (strchr(only, ';') != NULL)
+        return FAIL(err, CMIR_EUNSUPPORTED,
+                    "%s: columns are separated by semicolons; save it with commas", csv->path);
+    if (strchr(only, '\t') != NULL)
+        return FAIL(err, CMIR_EUNSUPPORTED,
+                    "%s: columns are separated by tabs; save it with commas", csv->path);
+    return CMIR_OK;
+}
+
+void
+cmir_csv_drop_extension(char *name)
+{
+    static const char *const extensions[] = {".nii.gz", ".nii"};
+    const size_t n = strlen(name);
+
+    for (size_t i = 0; i < 2; i++) {
+        const size_t m = strlen(extensions[i]);
+        if (n > m && strcmp(name + n - m, extensions[i]) == 0) {
+            name[n - m] = '\0';
+            return;
+        }
+    }
 }

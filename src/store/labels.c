@@ -37,21 +37,6 @@ struct header {
     char **names; /* "" : a column without a name, which is ignored */
 };
 
-/* What to do with a file that is not separated by commas. */
-static cmir_status
-check_separator(const cmir_csv *csv, cmir_error *err)
-{
-    const char *only = csv->n_cells == 1 ? csv->cells[0] : "";
-
-    if (strchr(only, ';') != NULL)
-        return FAIL(err, CMIR_EUNSUPPORTED,
-                    "%s: columns are separated by semicolons; save it with commas", csv->path);
-    if (strchr(only, '\t') != NULL)
-        return FAIL(err, CMIR_EUNSUPPORTED,
-                    "%s: columns are separated by tabs; save it with commas", csv->path);
-    return CMIR_OK;
-}
-
 static cmir_status
 check_names(const cmir_csv *csv, const struct header *header, cmir_error *err)
 {
@@ -75,7 +60,7 @@ read_header(cmir_csv *csv, struct header *out, cmir_error *err)
     if (st == CMIR_OK && csv->n_cells == 0)
         st = FAIL(err, CMIR_ECORRUPT, "%s: empty; a header line is missing", csv->path);
     if (st == CMIR_OK)
-        st = check_separator(csv, err);
+        st = cmir_csv_check_separator(csv, err);
     if (st != CMIR_OK)
         return st;
     out->n_columns = csv->n_cells;
@@ -89,21 +74,6 @@ read_header(cmir_csv *csv, struct header *out, cmir_error *err)
             if (strcmp(out->names[i], wanted[w]) == 0)
                 out->volume_column = i;
     return check_names(csv, out, err);
-}
-
-static void
-drop_extension(char *name)
-{
-    static const char *const extensions[] = {".nii.gz", ".nii"};
-    const size_t n = strlen(name);
-
-    for (size_t i = 0; i < 2; i++) {
-        const size_t m = strlen(extensions[i]);
-        if (n > m && strcmp(name + n - m, extensions[i]) == 0) {
-            name[n - m] = '\0';
-            return;
-        }
-    }
 }
 
 /* Values of fields are checked here, where the line is known. */
@@ -130,7 +100,7 @@ add_row(cmir_label_table *t, const cmir_csv *csv, const struct header *header, c
     struct row row = {csv->cells[header->volume_column], t->n_labels, 0, csv->row_line};
     cmir_status st;
 
-    drop_extension(row.volume_id);
+    cmir_csv_drop_extension(row.volume_id);
     if (row.volume_id[0] == '\0')
         return FAIL(err, CMIR_ECORRUPT, "%s: line %zu names no volume", csv->path, row.line);
     for (size_t i = 0; i < header->n_columns; i++) {
@@ -288,6 +258,13 @@ const char *
 cmir_label_table_volume(const cmir_label_table *table, size_t row)
 {
     return row < table->n_rows ? table->rows[row].volume_id : NULL;
+}
+
+const cmir_label *
+cmir_label_table_get(const cmir_label_table *table, size_t row, size_t *n_labels)
+{
+    *n_labels = row < table->n_rows ? table->sets[row].n_labels : 0;
+    return row < table->n_rows ? table->sets[row].labels : NULL;
 }
 
 const cmir_label_set *

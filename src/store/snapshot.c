@@ -126,6 +126,13 @@ mark_where(cmir_snapshot *s, const cmir_where *where, uint8_t *passes, cmir_erro
     return st;
 }
 
+static bool
+names_any(const cmir_without *without)
+{
+    return unless_empty(without->volume_id) != NULL || unless_empty(without->study_uid) != NULL ||
+           unless_empty(without->patient_id) != NULL;
+}
+
 static cmir_status
 unmark_without(cmir_snapshot *s, const cmir_without *without, uint8_t *passes, cmir_error *err)
 {
@@ -143,6 +150,26 @@ unmark_without(cmir_snapshot *s, const cmir_without *without, uint8_t *passes, c
     st = mark(s, q, 0, passes, err);
     cmir_stmt_close(q);
     return st;
+}
+
+/* Clears passes[i] of every volume that is not named. */
+static cmir_status
+keep_among(const cmir_listing *listing, const char *const *among, size_t n_among, uint8_t *passes,
+           cmir_error *err)
+{
+    size_t at, next = 0;
+
+    for (size_t i = 0; i < n_among; i++) {
+        if (!find(listing, among[i], &at))
+            return FAIL(err, CMIR_ENOTFOUND, "no volume '%s' in the archive", among[i]);
+        if (at < next)
+            return FAIL(err, CMIR_EINVAL, "candidates: '%s' is not in order of id, or there twice",
+                        among[i]);
+        memset(passes + next, 0, at - next);
+        next = at + 1;
+    }
+    memset(passes + next, 0, listing->n - next);
+    return CMIR_OK;
 }
 
 /* What passes becomes the index: of `base` (NULL: everything), what `where` passes (NULL:
@@ -165,21 +192,16 @@ filter(cmir_snapshot *s, const cmir_snapshot *base, const cmir_where *where,
     else
         for (size_t i = 0; i < base->n; i++)
             passes[base->index[i]] = 1;
-    if (st == CMIR_OK && without != NULL)
+    if (st == CMIR_OK && without != NULL && names_any(without))
         st = unmark_without(s, without, passes, err);
+    if (st == CMIR_OK && without != NULL && without->among != NULL)
+        st = keep_among(s->listing, without->among, without->n_among, passes, err);
     s->n = 0;
     for (size_t i = 0; st == CMIR_OK && i < n; i++)
         if (passes[i])
             s->index[s->n++] = i;
     free(passes);
     return st;
-}
-
-static bool
-leaves_out(const cmir_without *without)
-{
-    return unless_empty(without->volume_id) != NULL || unless_empty(without->study_uid) != NULL ||
-           unless_empty(without->patient_id) != NULL;
 }
 
 static cmir_status
@@ -224,8 +246,8 @@ cmir_snapshot_without(const cmir_snapshot *base, const cmir_without *without, cm
     s->db = base->db;
     s->db_is_borrowed = true;
     s->listing = cmir_listing_share(base->listing);
-    if (leaves_out(without) || base->index != NULL)
-        return finish(s, filter(s, base, NULL, leaves_out(without) ? without : NULL, err), out);
+    if (names_any(without) || without->among != NULL || base->index != NULL)
+        return finish(s, filter(s, base, NULL, without, err), out);
     s->n = s->listing->n;
     return finish(s, CMIR_OK, out);
 }

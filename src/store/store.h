@@ -121,10 +121,13 @@ typedef struct cmir_snapshot cmir_snapshot;
 
 cmir_status cmir_snapshot_open(cmir_store *store, const char *where, cmir_snapshot **out,
                                cmir_error *err);
-/* The same state less the volumes whose id, study or patient equals a non-NULL, non-empty member;
- * close it before `base`. */
+/* The same state less the volumes whose id, study or patient equals a non-NULL, non-empty member,
+ * and those that `among` does not name (in order of id; NULL: names all); close it before `base`.
+ * CMIR_ENOTFOUND where it names one that is not there, CMIR_EINVAL where it is out of order. */
 typedef struct cmir_without {
     const char *volume_id, *study_uid, *patient_id;
+    const char *const *among;
+    size_t n_among;
 } cmir_without;
 cmir_status cmir_snapshot_without(const cmir_snapshot *base, const cmir_without *without,
                                   cmir_snapshot **out, cmir_error *err);

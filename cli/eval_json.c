@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* eval_json.c: an evaluation as one JSON object: all that is needed to check it, and to do it again. */
+#include <string.h>
+
+#include "eval.h"
+
+static const char *const kinds[] = {"Method", "Random", "Majority", "Cohort", "Nuisance"};
+static const char *const databases[] = {"merged", "per-site", "masked"};
+
+static json_t *
+text_or_null(const char *text)
+{
+    return text == NULL ? json_null() : cli_json_text(text);
+}
+
+static json_t *
+texts(const char *const *text, size_t n)
+{
+    json_t *array = cli_need(json_array());
+
+    for (size_t i = 0; i < n; i++)
+        cli_json_add(array, cli_json_text(text[i]));
+    return array;
+}
+
+static json_t *
+numbers(const double *value, size_t n)
+{
+    json_t *array = cli_need(json_array());
+
+    for (size_t i = 0; i < n; i++)
+        cli_json_add(array, cli_json_number(value[i]));
+    return array;
+}
+
+static json_t *
+figure_json(const cmir_eval_figure *f)
+{
+    return json_pack("{s:o, s:o, s:o}", "Value", cli_json_number(f->value), "Low",
+                     cli_json_number(f->low), "High", cli_json_number(f->high));
+}
+
+static json_t *
+confusion_json(const cmir_eval_line *line, size_t n)
+{
+    json_t *rows = cli_need(json_array());
+
+    for (size_t i = 0; i < n; i++)
+        cli_json_add(rows, numbers(line->confusion + i * n, n));
+    return rows;
+}
+
+static json_t *
+reliability_json(const cmir_eval_line *line)
+{
+    json_t *bins = cli_need(json_array());
+
+    for (int b = 0; b < 10; b++)
+        cli_json_add(bins, json_pack("{s:o, s:o, s:o}", "Queries", cli_json_number(line->bin_n[b]),
+                                     "Evidence", cli_json_number(line->bin_evidence[b]), "Rate",
+                                     cli_json_number(line->bin_rate[b])));
+    return bins;
+}
+
+static json_t *
+line_json(const cmir_evaluation *r, const cmir_eval_line *line)
+{
+    json_t *o = cli_need(json_object()), *figures = cli_need(json_object());
+
+    for (size_t m = 0; m < r->n_metrics; m++)
+        cli_json_set(figures, r->metrics[m], figure_json(&line->figures[m]));
+    cli_json_set(o, "Name", cli_json_text(line->name));
+    cli_json_set(o, "Kind", json_string(kinds[line->kind]));
+    cli_json_set(o, "Figures", figures);
+    cli_json_set(o, "Accuracy", figure_json(&line->accuracy));
+    cli_json_set(o, "Confusion", confusion_json(line, r->n_values));
+    if (r->positive != NULL) {
+        cli_json_set(o, "Auroc", figure_json(&line->auroc));
+        cli_json_set(o, "Auprc", figure_json(&line->auprc));
+        cli_json_set(o, "Brier", figure_json(&line->brier));
+        cli_json_set(o, "Reliability", reliability_json(line));
+    }
+    return o;
+}
+
+static json_t *
+pair_json(const cmir_evaluation *r, const cmir_eval_pair *p)
+{
+    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "A",
+                     cli_json_text(r->lines[p->a].name), "B", cli_json_text(r->lines[p->b].name),
+                     "Metric", r->metrics[p->metric], "Difference", cli_json_number(p->difference),
+                     "Wilcoxon", cli_json_number(p->wilcoxon), "WilcoxonHolm",
+                     cli_json_number(p->wilcoxon_holm), "SignFlip", cli_json_number(p->sign_flip),
+                     "SignFlipHolm", cli_json_number(p->sign_flip_holm));
+}
+
+/* What each line says of a query: figures by metric, the share of the vote, the first found. */
+static json_t *
+query_lines_json(const eval *e, size_t query, uint32_t n_shown)
+{
+    const cmir_evaluation *r = e->result;
+    json_t *lines = cli_need(json_array());
+
+    for (size_t i = 0; i < r->n_lines; i++) {
+        const cmir_eval_line *line = &r->lines[i];
+        json_t *o = cli_need(json_object()), *found = cli_need(json_array());
+        const cmir_eval_list *list = i < e->n_methods ? &e->methods[i].lists[query] : NULL;
+
+        for (uint32_t k = 0; list != NULL && k < list->n_found && k < n_shown; k++)
+            cli_json_add(found, cli_json_text(e->volumes[list->found[k]].id));
+        cli_json_set(o, "Name", cli_json_text(line->name));
+        cli_json_set(o, "Figures", numbers(line->per_query + query * r->n_metrics, r->n_metrics));
+        if (r->positive != NULL)
+            cli_json_set(o, "Evidence", cli_json_number(line->evidence[query]));
+        if (list != NULL) {
+            cli_json_set(o, "Found", found);
+            cli_json_set(o, "FoundCount", json_integer(list->n_found));
+        } else {
+            json_decref(found);
+        }
+        cli_json_add(lines, o);
+    }
+    return lines;
+}
+
+static json_t *
+queries_json(const eval *e)
+{
+    const uint32_t n_shown = e->options.n_k == 0 ? 10 : e->options.k[e->options.n_k - 1];
+    json_t *queries = cli_need(json_array());
+
+    for (size_t i = 0; i < e->n_queries; i++) {
+        const cmir_eval_query *query = &e->queries[i];
+        const cmir_eval_volume *volume = &e->volumes[query->volume];
+        json_t *o = cli_need(json_object());
+
+        cli_json_set(o, "VolumeId", cli_json_text(volume->id));
+        cli_json_set(o, "Value", cli_json_text(volume->value));
+        cli_json_set(o, "Candidates", json_integer(query->n_database));
+        cli_json_set(o, "Lines", query_lines_json(e, i, n_shown));
+        cli_json_add(queries, o);
+    }
+    return queries;
+}
+
+static json_t *
+volumes_json(const eval *e)
+{
+    json_t *volumes = cli_need(json_array());
+
+    for (size_t i = 0; i < e->n_volumes; i++) {
+        const cmir_eval_volume *volume = &e->volumes[i];
+        json_t *o = cli_need(json_object());
+
+        cli_json_set(o, "VolumeId", cli_json_text(volume->id));
+        cli_json_set(o, "Value", cli_json_text(volume->value));
+        cli_json_set(o, "Patient", cli_json_text(volume->group));
+        cli_json_set(o, "Cohort", text_or_null(volume->cohort));
+        if (e->extras[i].site != NULL)
+            cli_json_set(o, "Site", cli_json_text(e->extras[i].site));
+        if (e->options.mask != NULL)
+            cli_json_set(o, "MaskSlices", cli_json_pair(e->extras[i].first, e->extras[i].last));
+        cli_json_set(o, "Nuisances", numbers(volume->nuisances, e->options.n_nuisances));
+        cli_json_set(o, "Query", json_boolean(e->extras[i].is_query));
+        cli_json_set(o, "Candidate", json_boolean(e->extras[i].is_candidate));
+        cli_json_add(volumes, o);
+    }
+    return volumes;
+}
+
+static json_t *
+archive_json(const eval *e)
+{
+    const cmir_archive_info *info = cmir_archive_get_info(e->archive);
+    json_t *o = cli_need(json_object());
+
+    cli_json_set(o, "Path", cli_json_text(info->dir));
+    cli_json_set(o, "Volumes", json_integer((json_int_t)info->n_volumes));
+    cli_json_set(o, "Sha256", json_string(e->digest.contents));
+    return o;
+}
+
+/* How it was done. */
+static void
+set_protocol(const eval *e, json_t *o)
+{
+    const cmir_evaluation *r = e->result;
+    const eval_options *options = &e->options;
+
+    cli_json_set(o, "Task", cli_json_text(options->task));
+    cli_json_set(o, "TaskColumn", cli_json_text(e->task_column));
+    cli_json_set(o, "Positive", text_or_null(r->positive));
+    cli_json_set(o, "Values", texts(r->values, r->n_values));
+    cli_json_set(o, "Split", json_string(eval_split_name(e)));
+    cli_json_set(o, "Database", json_string(databases[options->database]));
+    cli_json_set(o, "Nuisances",
+                 texts((const char *const *)options->nuisances, options->n_nuisances));
+    cli_json_set(o, "Cohort", text_or_null(options->cohort));
+    cli_json_set(o, "Patient", text_or_null(options->group));
+    cli_json_set(o, "Seed", json_integer((json_int_t)options->seed));
+    cli_json_set(o, "WithoutValue", json_integer((json_int_t)e->n_without_value));
+    cli_json_set(o, "WithoutMask", json_integer((json_int_t)e->n_without_mask));
+    cli_json_set(o, "Queries", json_integer((json_int_t)r->n_queries));
+    cli_json_set(o, "Patients", json_integer((json_int_t)r->n_groups));
+    cli_json_set(o, "ShortQueries", json_integer(r->n_short));
+    cli_json_set(o, "Leak", json_boolean(r->leak));
+}
+
+json_t *
+eval_json(const eval *e)
+{
+    const cmir_evaluation *r = e->result;
+    json_t *o = cli_need(json_object()), *lines = cli_need(json_array());
+    json_t *pairs = cli_need(json_array());
+
+    for (size_t i = 0; i < r->n_lines; i++)
+        cli_json_add(lines, line_json(r, &r->lines[i]));
+    for (size_t i = 0; i < r->n_pairs; i++)
+        cli_json_add(pairs, pair_json(r, &r->pairs[i]));
+    set_protocol(e, o);
+    cli_json_set(o, "Metrics", texts(r->metrics, r->n_metrics));
+    cli_json_set(o, "Lines", lines);
+    cli_json_set(o, "Pairs", pairs);
+    cli_json_set(o, "PerQuery", queries_json(e));
+    cli_json_set(o, "Volumes", volumes_json(e));
+    if (e->archive != NULL) {
+        cli_json_set(o, "Archive", archive_json(e));
+        json_t *encoder = cli_json_encoder(cmir_archive_get_info(e->archive));
+        cli_json_set(encoder, "CardSha256", json_string(e->digest.card));
+        cli_json_set(o, "Encoder", encoder);
+    }
+    cli_json_set(o, "Command", cli_json_text(e->args->command));
+    cli_json_set(o, "Version", json_string(cmir_version()));
+    cli_json_set(o, "Notice", json_string(CMIR_NOTICE));
+    return o;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* eval_search.c: ranked lists by search in an archive.
+ *
+ * The one idea: every query names its candidates, so slice votes too are counted in its database
+ * alone; of a result only ids and scores are kept, some queries at a time. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "eval.h"
+
+#define HITS_TOGETHER 50000u /* of some queries, with their matches: a few hundred MB at most */
+#define MOST_TOGETHER 64u
+
+/* Searches that run together. */
+struct some {
+    cmir_search_query queries[MOST_TOGETHER];
+    cmir_result *results[MOST_TOGETHER];
+    cmir_error errors[MOST_TOGETHER];
+    size_t n;
+};
+
+static void
+set_query(const eval *e, size_t number, cmir_search_query *out)
+{
+    const cmir_eval_query *query = &e->queries[number];
+    const char **ids = cli_need(malloc((query->n_database + 1) * sizeof *ids));
+
+    for (uint32_t i = 0; i < query->n_database; i++)
+        ids[i] = e->volumes[query->database[i]].id;
+    *out = (cmir_search_query){.archive = e->masked != NULL ? e->masked : e->archive,
+                               .volume_id = e->volumes[query->volume].id,
+                               .candidates = ids,
+                               .n_candidates = query->n_database};
+}
+
+static cmir_status
+search_options(const eval *e, const char *method, uint32_t limit, cmir_search_options *out,
+               cmir_error *err)
+{
+    *out = (cmir_search_options){.struct_nbytes = sizeof *out,
+                                 .exclude = CMIR_EXCLUDE_NONE, /* the database leaves out */
+                                 .limit = limit,
+                                 .n_threads = e->options.n_threads,
+                                 .exhaustive = true};
+    return cmir_score_parse(method, &out->score, err);
+}
+
+static void
+take_list(const eval *e, const cmir_result *result, cmir_eval_list *list)
+{
+    uint32_t *found = cli_need(malloc((result->n_hits + 1) * sizeof *found));
+    double *scores = cli_need(malloc((result->n_hits + 1) * sizeof *scores));
+
+    for (size_t i = 0; i < result->n_hits; i++) {
+        found[i] = (uint32_t)eval_find(e, result->hits[i].record->info.volume_id);
+        scores[i] = result->hits[i].score;
+    }
+    *list = (cmir_eval_list){found, scores, (uint32_t)result->n_hits};
+}
+
+static void
+drop(struct some *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        free((void *)(uintptr_t)s->queries[i].candidates);
+        cmir_result_free(s->results[i]);
+    }
+    s->n = 0;
+}
+
+/* The queries from `first`, as many as go together, by one method. */
+static cmir_status
+search_some(const eval *e, size_t first, size_t n, const cmir_search_options *o, struct some *s,
+            cmir_error *err)
+{
+    const cmir_archive *archive = e->masked != NULL ? e->masked : e->archive;
+    cmir_status st;
+
+    *s = (struct some){.n = n};
+    for (size_t i = 0; i < n; i++)
+        set_query(e, first + i, &s->queries[i]);
+    st = cmir_search_batch(archive, s->queries, n, o, NULL, NULL, s->results, s->errors, err);
+    for (size_t i = 0; i < n && st == CMIR_OK; i++)
+        if (s->results[i] == NULL)
+            st = cli_fail(err, s->errors[i].code, "%s", s->errors[i].msg);
+    return st;
+}
+
+static cmir_status
+search_method(eval *e, const char *name, cmir_eval_list *lists, cli_progress *progress,
+              cmir_error *err)
+{
+    const size_t wanted = HITS_TOGETHER / e->n_volumes;
+    const size_t together = wanted < 1 ? 1 : wanted > MOST_TOGETHER ? MOST_TOGETHER : wanted;
+    struct some *s = cli_need(calloc(1, sizeof *s));
+    cmir_search_options o;
+    cmir_status st = search_options(e, name, (uint32_t)e->n_volumes, &o, err);
+
+    for (size_t at = 0, n; at < e->n_queries && st == CMIR_OK; at += n) {
+        n = e->n_queries - at < together ? e->n_queries - at : together;
+        st = search_some(e, at, n, &o, s, err);
+        for (size_t i = 0; i < n && st == CMIR_OK; i++) {
+            take_list(e, s->results[i], &lists[at + i]);
+            cli_progress_item(progress, s->results[i]->query->n_slices);
+        }
+        drop(s);
+        if (st == CMIR_OK && cli_interrupted())
+            st = cli_fail(err, CMIR_ECANCELLED, "stopped after %zu of %zu queries", at + n,
+                          e->n_queries);
+    }
+    free(s);
+    return st;
+}
+
+cmir_status
+eval_search(eval *e, cmir_error *err)
+{
+    const size_t n = e->options.n_methods;
+    cli_progress *progress = NULL;
+    cmir_status st = CMIR_OK;
+
+    e->methods = cli_need(calloc(n, sizeof *e->methods));
+    if (e->options.database == EVAL_MASKED)
+        st = eval_masked_open(e, err);
+    progress = cli_progress_start(e->args, "queries", n * e->n_queries);
+    for (size_t i = 0; i < n && st == CMIR_OK; i++) {
+        cmir_eval_list *lists = cli_need(calloc(e->n_queries + 1, sizeof *lists));
+
+        e->methods[e->n_methods++] = (cmir_eval_method){e->options.methods[i], lists};
+        st = search_method(e, e->options.methods[i], lists, progress, err);
+    }
+    cli_progress_end(progress);
+    return st;
+}
+
+cmir_status
+eval_search_again(const eval *e, size_t query, uint32_t limit, eval_case *out, cmir_error *err)
+{
+    struct some *s = cli_need(calloc(1, sizeof *s));
+    cmir_search_options o;
+    cmir_status st = search_options(e, e->options.methods[0], limit, &o, err);
+
+    *out = (eval_case){0};
+    if (st == CMIR_OK && (st = search_some(e, query, 1, &o, s, err)) == CMIR_OK) {
+        out->found = s->results[0];
+        out->view = *out->found;
+        s->results[0] = NULL;
+        if (e->masked != NULL)
+            st = eval_unmask(e, out, err);
+    }
+    drop(s);
+    free(s);
+    return st;
+}
+
+void
+eval_case_free(eval_case *c)
+{
+    for (size_t i = 0; c->records != NULL && i <= c->found->n_hits; i++)
+        cmir_record_free(c->records[i]);
+    free(c->records);
+    free(c->hits);
+    free(c->matches);
+    cmir_result_free(c->found);
+    *c = (eval_case){0};
+}
