@@ -103,8 +103,10 @@ parse_options(const cli_args *args, eval_options *o, cmir_error *err)
                          err)) != CMIR_OK ||
         (st = parse_k(o, cli_get(args, "k"), err)) != CMIR_OK ||
         (st = cli_get_u32(args, "neighbours", 1, MAX_K, &o->n_neighbours, err)) != CMIR_OK ||
-        (st = cli_get_u32(args, "bootstrap", 1, 1000000, &o->n_bootstrap, err)) != CMIR_OK ||
-        (st = cli_get_u32(args, "shuffles", 1, 1000000, &o->n_shuffles, err)) != CMIR_OK ||
+        (st = cli_get_u32(args, "bootstrap", 1, CMIR_EVAL_MAX_ROUNDS, &o->n_bootstrap, err)) !=
+            CMIR_OK ||
+        (st = cli_get_u32(args, "shuffles", 1, CMIR_EVAL_MAX_ROUNDS, &o->n_shuffles, err)) !=
+            CMIR_OK ||
         (st = cli_get_u32(args, "threads", 1, 256, &o->n_threads, err)) != CMIR_OK ||
         (st = cli_get_number(args, "seed", 0, UINT64_MAX, &o->seed, err)) != CMIR_OK)
         return st;
@@ -165,30 +167,6 @@ open_inputs(eval *e, cmir_error *err)
     return st;
 }
 
-/* The value that AUROC and calibration are about: the one asked for, or "1" of two values; "" of
- * more, where nothing is positive. */
-static cmir_status
-choose_positive(eval *e, cmir_error *err)
-{
-    const char *asked = e->options.positive, *first = e->volumes[0].value, *second = NULL;
-    bool found = false, more = false;
-
-    for (size_t i = 0; i < e->n_volumes; i++) {
-        const char *value = e->volumes[i].value;
-
-        found = found || strcmp(value, asked == NULL ? "1" : asked) == 0;
-        if (second == NULL && strcmp(value, first) != 0)
-            second = value;
-        more = more || (strcmp(value, first) != 0 && strcmp(value, second) != 0);
-    }
-    if (asked != NULL && !found)
-        return cli_fail(err, CMIR_EINVAL, "--positive '%.60s': no volume has it as '%.60s'", asked,
-                        e->task_column);
-    if (asked == NULL)
-        e->options.positive = found && second != NULL && !more ? "1" : "";
-    return CMIR_OK;
-}
-
 static cmir_status
 evaluate(eval *e, cmir_error *err)
 {
@@ -234,8 +212,6 @@ run_steps(eval *e, cmir_error *err)
 
     if ((st = open_inputs(e, err)) != CMIR_OK || (st = eval_take_volumes(e, err)) != CMIR_OK ||
         (st = eval_split(e, err)) != CMIR_OK)
-        return st;
-    if ((st = choose_positive(e, err)) != CMIR_OK)
         return st;
     st = e->archive != NULL ? eval_search(e, err) : eval_lists_of_rankings(e, err);
     if (st != CMIR_OK || (st = evaluate(e, err)) != CMIR_OK)

@@ -86,10 +86,11 @@ line_json(const cmir_evaluation *r, const cmir_eval_line *line)
 static json_t *
 pair_json(const cmir_evaluation *r, const cmir_eval_pair *p)
 {
-    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "A",
+    return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "A",
                      cli_json_text(r->lines[p->a].name), "B", cli_json_text(r->lines[p->b].name),
                      "Metric", r->metrics[p->metric], "Difference", cli_json_number(p->difference),
-                     "Wilcoxon", cli_json_number(p->wilcoxon), "WilcoxonHolm",
+                     "Low", cli_json_number(p->low), "High", cli_json_number(p->high), "Wilcoxon",
+                     cli_json_number(p->wilcoxon), "WilcoxonHolm",
                      cli_json_number(p->wilcoxon_holm), "SignFlip", cli_json_number(p->sign_flip),
                      "SignFlipHolm", cli_json_number(p->sign_flip_holm));
 }

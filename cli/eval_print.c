@@ -110,7 +110,10 @@ print_pairs(const eval *e)
         cli_cell(&table, "%s", r->metrics[p->metric]);
         cli_cell(&table, "%s", r->lines[p->a].name);
         cli_cell(&table, "%s", r->lines[p->b].name);
-        cli_cell(&table, "%+.3f", p->difference);
+        if (isnan(p->low))
+            cli_cell(&table, "%+.3f", p->difference);
+        else
+            cli_cell(&table, "%+.3f (%+.2f..%+.2f)", p->difference, p->low, p->high);
         cli_cell(&table, "%.3g", p->wilcoxon_holm);
         cli_cell(&table, "%.3g", p->sign_flip_holm);
     }
@@ -198,6 +201,7 @@ eval_print(const eval *e)
     }
     free(columns);
     print_pairs(e);
+    fputc('\n', e->args->out);
     if (!e->args->quiet)
         cli_line(e->args->out, "means over queries and 95 %% intervals over patients; of chance: "
                                "over its draws");

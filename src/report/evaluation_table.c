@@ -121,7 +121,10 @@ write_pair(cmir_buf *out, const cmir_evaluation *e, const cmir_eval_pair *p)
     cmir_line_name(out, &e->lines[p->a]);
     cmir_buf_puts(out, "</td><td>");
     cmir_line_name(out, &e->lines[p->b]);
-    cmir_buf_printf(out, "</td><td class=\"number\">%+.3f</td>", p->difference);
+    cmir_buf_printf(out, "</td><td class=\"number\">%+.3f", p->difference);
+    if (isfinite(p->low) && isfinite(p->high))
+        cmir_buf_printf(out, " <span class=\"soft\">%+.2f to %+.2f</span>", p->low, p->high);
+    cmir_buf_puts(out, "</td>");
     write_p(out, p->wilcoxon, false);
     write_p(out, p->wilcoxon_holm, true);
     write_p(out, p->sign_flip, false);
