@@ -40,7 +40,8 @@ static const struct cohort {
     {"pancreas", PHANTOM_PANCREAS, 185, 365, 3.5, 2.8, 8, 0.8, 1},
 };
 
-/* How many tumours of which largest diameter are of a stage, by the rules of 3D-MIR. */
+/* How many tumours of which largest diameter a stage is drawn with: clear of the borders between
+ * cmir_tumour_stage()'s stages. */
 static const struct stage {
     int low_n, high_n;
     double low_cm, high_cm;
@@ -54,7 +55,7 @@ static const uint32_t n_stages[N_SITES] = {4, 3, 3, 4};
 
 struct case_of {
     char name[32];
-    int cohort, stage; /* -1: no tumour */
+    int cohort;
     bool is_test;
     double enhancement;
     phantom_body body;
@@ -95,11 +96,9 @@ make_case(uint64_t seed, int cohort, uint32_t i, struct case_of *out)
     snprintf(out->name, sizeof out->name, "%s_%03u", c->name, i + 1);
     out->cohort = cohort;
     out->is_test = nth % 3 == 2;
-    out->stage = -1;
     if (has_tumour) {
         const uint32_t turn = out->is_test ? nth / 3 : nth - nth / 3;
-        out->stage = (int)(turn % n_stages[cohort]) + 1;
-        const struct stage *s = &stages[cohort][out->stage - 1];
+        const struct stage *s = &stages[cohort][turn % n_stages[cohort]];
         n = s->low_n + (int)(phantom_random(&rng) % (uint64_t)(s->high_n - s->low_n + 1));
         diameters_mm[0] = 10 * phantom_uniform(&rng, s->low_cm, s->high_cm);
         for (int k = 1; k < n; k++)
@@ -155,20 +154,29 @@ write_volumes(const char *dir, uint32_t n, uint64_t seed, FILE *scans, FILE *tum
 }
 
 /* The rows that a cohort gives to a site: its volumes with tumours, or those without. */
-static void
-write_rows(FILE *const files[3], uint32_t n, uint64_t seed, int cohort, bool with_tumours)
+static cmir_status
+write_rows(FILE *const files[3], uint32_t n, uint64_t seed, int cohort, bool with_tumours,
+           cmir_error *err)
 {
+    const char *organ = cohorts[cohort].name;
     struct case_of c;
+    cmir_status st;
+    int stage;
 
     for (uint32_t i = 0; i < n_of(n, cohort); i++) {
         make_case(seed, cohort, i, &c);
-        if ((c.stage > 0) != with_tumours)
+        const int n_tumours = c.body.n_tumours;
+        const double cm = n_tumours > 0 ? c.body.tumour[0].rx * 2 / 10 : 0;
+
+        if ((n_tumours > 0) != with_tumours)
             continue;
-        fprintf(files[0], "%s.nii.gz,%s,%.3f,%d,%d,%d\n", c.name, cohorts[cohort].name,
-                c.stage > 0 ? c.body.tumour[0].rx * 2 / 10 : 0, c.body.n_tumours, c.stage,
+        if ((st = cmir_tumour_stage(organ, cm, (uint32_t)n_tumours, &stage, err)) != CMIR_OK)
+            return st;
+        fprintf(files[0], "%s.nii.gz,%s,%.3f,%d,%d,%d\n", c.name, organ, cm, n_tumours, stage,
                 with_tumours);
         fprintf(files[c.is_test ? 2 : 1], "%s.nii.gz\n", c.name);
     }
+    return CMIR_OK;
 }
 
 static cmir_status
@@ -187,10 +195,10 @@ write_site(const char *dir, int site, bool confounded, uint32_t n, uint64_t seed
                  cohorts[site].name, kinds[k]);
         st = phantom_open_csv(dir, names[k], headers[k], &files[k], err);
     }
-    if (st == CMIR_OK) {
-        write_rows(files, n, seed, site, true);
-        write_rows(files, n, seed, confounded ? (site + 1) % N_SITES : site, false);
-    }
+    if (st == CMIR_OK)
+        st = write_rows(files, n, seed, site, true, err);
+    if (st == CMIR_OK)
+        st = write_rows(files, n, seed, confounded ? (site + 1) % N_SITES : site, false, err);
     for (int k = 0; k < 3; k++)
         phantom_close_csv(files[k], dir, names[k], &st, err);
     return st;

@@ -37,9 +37,8 @@ def caption(result):
         said.append('**leak: queries may find their own patient**')
     if result['ShortQueries']:
         said.append('%d found less than the largest k' % result['ShortQueries'])
-    if result['WithoutMask'] or result['WithoutValue']:
-        said.append('left out: %d volumes without the label, %d without a mask'
-                    % (result['WithoutValue'], result['WithoutMask']))
+    if result['WithoutMask']:
+        said.append('%d volumes without a mask left out' % result['WithoutMask'])
     return '; '.join(said)
 
 
@@ -85,7 +84,7 @@ def main():
     results = []
     for path in a.files:
         with open(path) as f:
-            results.append((path, json.load(f)))
+            results.append((path, json.load(f, parse_float=lambda text: float('%.5g' % float(text)))))
     print('Values with 95 %% intervals; %s.\n' % NOTICE)
     write_json(a.output, dict(Results=[kept(path, result) for path, result in results]))
     if a.metric:

@@ -100,13 +100,15 @@ def main():
     with open(os.path.join(work, 'images.txt'), 'w') as f:
         f.write(''.join(images[n] + '\n' for n in names))
     masks = find(msd, 'labelsTr', names)
-    ranges = {n: marked_slices(path) for n, path in masks.items()} if len(masks) == len(names) else {}
-    without = [n for n in names if ranges.get(n) is None]
+    ranges, without = {}, [n for n in names if n not in masks]
+    if not without:
+        ranges = {n: marked_slices(masks[n]) for n in names}
+        without = [n for n in names if ranges[n] is None]
     if not without:
         write(os.path.join(work, 'masks.csv'), ['name', 'mask_slices'], [[n, ranges[n]] for n in names])
         return
-    print('%s: the masked database is left out: Task*/labelsTr has no segmentation, or an empty one, of %d volumes: %s'
-          % (msd, len(without), ', '.join(without[:5])), file=sys.stderr)
+    print('%s: the masked database is left out: Task*/labelsTr has no segmentation, or an empty one, of %d of %d volumes: %s%s'
+          % (msd, len(without), len(names), ', '.join(without[:5]), ', ...' if len(without) > 5 else ''), file=sys.stderr)
     if os.path.exists(os.path.join(work, 'masks.csv')):
         os.remove(os.path.join(work, 'masks.csv'))
 

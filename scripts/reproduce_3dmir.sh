@@ -15,15 +15,16 @@ msd=$1 labels=$2 card=$3 work=$4
 shift 4
 
 mkdir -p "$work/tables"
+rm -f "$work"/tables/*
 "$python" "$here/prepare_3dmir.py" "$msd" "$labels" "$work"
-[ -d "$work/archive" ] || "$cmir" init "$work/archive" --encoder "$card"
-"$cmir" add "$work/archive" --encoder "$card" - <"$work/images.txt"
+"$cmir" add "$work/archive" --encoder "$card" - <"$work/images.txt" >"$work/add.log" ||
+    { cat "$work/add.log" >&2; exit 1; }
 
 # The database of a site alone, of all sites merged, and of the site's segmented slices alone.
 set -- "$@" --methods "$methods" --k 3,5,10 --cohort organ --nuisance Slices,SliceSpacing
 databases="per-site merged"
 if [ -f "$work/masks.csv" ]; then
-    "$cmir" label "$work/archive" "$work/masks.csv"
+    "$cmir" label -q "$work/archive" "$work/masks.csv"
     databases="$databases masked"
 fi
 for site in colon liver lung pancreas; do
@@ -44,4 +45,4 @@ for site in colon liver lung pancreas; do
     done
 done
 "$python" "$here/eval_tables.py" "$work"/tables/*.json >"$work/tables.md"
-cat "$work/tables.md"
+echo "$work/tables.md"

@@ -150,5 +150,5 @@ def test_without_segmentations_the_masked_database_is_left_out_aloud(phantom, tm
         path.unlink()
     done = subprocess.run([sys.executable, os.path.join(SOURCE, 'scripts/prepare_3dmir.py'), msd, phantom / 'honest',
                            tmp_path / 'work'], capture_output=True, text=True)
-    assert done.returncode == 0 and 'masked database is left out' in done.stderr and 'of 7 volumes' in done.stderr
+    assert done.returncode == 0 and 'masked database is left out' in done.stderr and 'of 7 of 28 volumes' in done.stderr
     assert not (tmp_path / 'work/masks.csv').exists()
