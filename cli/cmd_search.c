@@ -313,7 +313,9 @@ run_search(cli_args *args, cmir_error *err)
 static const cli_option search_options[] = {
     {"slices", 0, "A:B", "search with slices A to B of the query only; from 0, both included"},
     {"limit", 0, "K", "show the best K volumes (default 10)"},
-    {"score", 0, "NAME", "maxsim (default), symmetric, freq, max, sum or mean"},
+    {"score", 0, "NAME",
+     "maxsim (default), symmetric, length-corrected, ordered, weighted, freq, max, sum, mean, "
+     "median, max-pool or std"},
     {"where", 0, "EXPR", "only volumes that pass, as in \"Modality = 'CT' and stage >= 2\""},
     {"exclude", 0, "WHAT", "leave out the query's own volume (default), study, patient, or none"},
     {"exhaustive", 0, NULL, "rank every volume exactly, also in a large archive"},

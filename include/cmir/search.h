@@ -2,7 +2,7 @@
 /* cmir/search.h: volumes that look like a query, and which slices match.
  *
  * The method is C-MIR (arXiv 2507.17412): late interaction of slice embeddings.  The slice-vote
- * baselines are those of 3D-MIR (arXiv 2311.13752), with exact neighbours. */
+ * baselines are those of 3D-MIR (arXiv 2311.13752), with exact neighbours; so are the pooled ones. */
 #ifndef CMIR_SEARCH_H
 #define CMIR_SEARCH_H
 
@@ -23,7 +23,18 @@ typedef enum cmir_score {
                            volume id ascending */
     CMIR_MAX = 3,       /* the same: best hit; ties: first seen first */
     CMIR_SUM = 4,       /* the same: sum of the hits' similarities; ties: first seen first */
-    CMIR_MEAN = 5       /* cosine of the mean embeddings */
+    CMIR_MEAN = 5,      /* cosine of the mean embeddings */
+    CMIR_MEDIAN = 6,    /* cosine of the element-wise medians */
+    CMIR_MAX_POOL = 7,  /* cosine of the element-wise maxima */
+    CMIR_STD = 8,       /* cosine of the element-wise standard deviations; 0 of one slice */
+    /* Of this project; docs/method.md has the definitions in full. */
+    CMIR_LENGTH_CORRECTED = 9, /* maxsim - b (H_n - mean of H), H_n = 1 + 1/2 + ... + 1/n; b >= 0 by
+                           least squares over the candidates, 0 of fewer than 20 of them */
+    CMIR_ORDERED = 10,  /* (1/m) sum_i S_ij(i): j(i) the best assignment that never turns back, near
+                           the best line from query to candidate, in either direction.  The result's
+                           matches are these */
+    CMIR_WEIGHTED = 11  /* (1/m) sum_i w_i max_j S_ij; w_i of mean 1, in proportion to 1 less the
+                           mean of max_j S_ij over the candidates */
 } cmir_score;
 
 /* Which volumes may not answer a query that knows its own series, study or patient. */
@@ -64,7 +75,8 @@ typedef struct cmir_hit {
     uint32_t rank;           /* from 1 */
     double score;
     const cmir_record *record;
-    const cmir_match *matches; /* one per query slice that took part, in query order */
+    const cmir_match *matches; /* one per query slice that took part, in query order: its most
+                                  similar slice, or what `ordered` assigns it */
     uint32_t n_matches;
     uint32_t best;           /* index into matches of the highest similarity; ties: the first */
     uint32_t match_first, match_last; /* the matched run in the candidate (docs/method.md) */
@@ -91,9 +103,9 @@ typedef struct cmir_result {
  * the caller and outlives the archive.
  *
  * Scores and matches are exact.  Stored embeddings are rows in fixed point (16 bits, docs/format.md),
- * and so is the query; every product and every sum over slices is an integer, so scores, order and
- * matching slices are those of a brute force over the stored embeddings, bit for bit the same on
- * every CPU and with any number of threads.  With `exhaustive`, and for every score but maxsim, no
+ * and so is the query; every product is an integer, and what is made of them is added in a fixed
+ * order, so scores, order and matching slices are those of a brute force over the stored embeddings,
+ * bit for bit the same on every CPU and with any number of threads.  With `exhaustive`, and for every score but maxsim, no
  * volume that belongs into the list is left out; without, maxsim leaves out what its first look did
  * not keep (recall: docs/performance.md). */
 CMIR_API cmir_status

@@ -10,7 +10,14 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-static const char *const score_names[] = {"maxsim", "symmetric", "freq", "max", "sum", "mean"};
+static const char *const score_names[] = {
+    [CMIR_MAXSIM] = "maxsim",   [CMIR_SYMMETRIC] = "symmetric",
+    [CMIR_FREQ] = "freq",       [CMIR_MAX] = "max",
+    [CMIR_SUM] = "sum",         [CMIR_MEAN] = "mean",
+    [CMIR_MEDIAN] = "median",   [CMIR_MAX_POOL] = "max-pool",
+    [CMIR_STD] = "std",         [CMIR_LENGTH_CORRECTED] = "length-corrected",
+    [CMIR_ORDERED] = "ordered", [CMIR_WEIGHTED] = "weighted",
+};
 #define N_SCORES (sizeof score_names / sizeof score_names[0])
 
 const char *
@@ -29,7 +36,8 @@ cmir_score_parse(const char *name, cmir_score *out, cmir_error *err)
         }
     }
     return FAIL(err, CMIR_EINVAL,
-                "no such score: '%s'; there are maxsim, symmetric, freq, max, sum and mean",
+                "no such score: '%s'; there are maxsim, symmetric, freq, max, sum, mean, median, "
+                "max-pool, std, length-corrected, ordered and weighted",
                 name == NULL ? "" : name);
 }
 

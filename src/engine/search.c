@@ -16,7 +16,7 @@ check_options(const cmir_search_options *o, cmir_error *err)
 {
     if (o->struct_nbytes != sizeof *o)
         return FAIL(err, CMIR_EINVAL, "search options: struct_nbytes is not that of this library");
-    if (o->score < CMIR_MAXSIM || o->score > CMIR_MEAN)
+    if (o->score < CMIR_MAXSIM || o->score > CMIR_WEIGHTED)
         return FAIL(err, CMIR_EINVAL, "search options: no such score: %d", (int)o->score);
     if (o->exclude < CMIR_EXCLUDE_VOLUME || o->exclude > CMIR_EXCLUDE_NONE)
         return FAIL(err, CMIR_EINVAL, "search options: no such exclusion: %d", (int)o->exclude);

@@ -123,6 +123,23 @@ exclusion(const cmir_search_options *o, const cmir_volume_info *query,
     return without;
 }
 
+/* The query's slice spacing over that of each candidate, 0 where one is unknown. */
+static cmir_status
+compare_spacings(cmir_search_job *job, cmir_error *err)
+{
+    const size_t n = cmir_snapshot_count(job->snapshot);
+    const double own = job->result->query->slice_spacing_mm;
+    cmir_status st;
+
+    if ((job->spacing_ratio = cmir_alloc(n, sizeof *job->spacing_ratio)) == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory for the spacings of %zu volumes", n);
+    st = cmir_snapshot_spacings(job->snapshot, job->spacing_ratio, err);
+    for (size_t c = 0; c < n && st == CMIR_OK; c++)
+        job->spacing_ratio[c] =
+            own > 0 && job->spacing_ratio[c] > 0 ? own / job->spacing_ratio[c] : 0;
+    return st;
+}
+
 static double
 seconds_now(void)
 {
@@ -171,6 +188,8 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
                   info->volume_id, first, last);
     if (st == CMIR_OK)
         st = cmir_snapshot_without(base, &without, &job->snapshot, err);
+    if (st == CMIR_OK && o->score == CMIR_ORDERED)
+        st = compare_spacings(job, err);
     result->view.seconds += seconds_now() - start;
     return st;
 }
@@ -179,18 +198,25 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
 static cmir_status
 match_hits(cmir_search_job *job, unsigned cpu_flags, cmir_error *err)
 {
-    const cmir_rows **rows = cmir_alloc(job->n_ranked, sizeof *rows);
-    cmir_status st;
+    const size_t n = job->n_ranked;
+    const cmir_rows **rows = cmir_alloc(n, sizeof *rows);
+    double *ratio = cmir_alloc_zeroed(n, sizeof *ratio);
+    cmir_status st = rows == NULL || ratio == NULL
+                         ? FAIL(err, CMIR_ENOMEM, "no memory for %zu hits", n)
+                         : cmir_engine_result_reserve(job->result, n, job->query.n_rows, err);
 
-    if (rows == NULL)
-        return FAIL(err, CMIR_ENOMEM, "no memory for %zu hits", job->n_ranked);
-    for (size_t i = 0; i < job->n_ranked; i++)
+    for (size_t i = 0; i < n && st == CMIR_OK; i++) {
         rows[i] = &cmir_snapshot_get(job->snapshot, job->ranked[i].candidate)->rows;
-    st = cmir_engine_result_reserve(job->result, job->n_ranked, job->query.n_rows, err);
-    if (st == CMIR_OK)
-        st = cmir_match_rows(&job->query, cmir_snapshot_center(job->snapshot), rows, job->n_ranked,
-                             cpu_flags, job->result->matches, err);
+        if (job->spacing_ratio != NULL)
+            ratio[i] = job->spacing_ratio[job->ranked[i].candidate];
+    }
+    if (st == CMIR_OK && job->result->view.score == CMIR_ORDERED)
+        st = cmir_match_ordered(&job->query, rows, ratio, n, cpu_flags, job->result->matches, err);
+    else if (st == CMIR_OK)
+        st = cmir_match_rows(&job->query, cmir_snapshot_center(job->snapshot), rows, n, cpu_flags,
+                             job->result->matches, err);
     free(rows);
+    free(ratio);
     return st;
 }
 
@@ -214,11 +240,12 @@ cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o, uint32_
                      const double *looked, cmir_error *err)
 {
     const size_t count = cmir_snapshot_count(job->snapshot);
-    const cmir_rank_options options = cmir_search_rank_options(o, count, n_threads, looked);
+    cmir_rank_options options = cmir_search_rank_options(o, count, n_threads, looked);
     const double start = seconds_now();
     cmir_rank_work work = {0};
     cmir_status st = CMIR_OK;
 
+    options.spacing_ratio = job->spacing_ratio;
     job->result->view.n_candidates = count;
     if (count == 0)
         return CMIR_OK;
@@ -263,6 +290,7 @@ cmir_search_job_free(cmir_search_job *job)
     cmir_engine_result_free(job->result);
     free(job->rows);
     free(job->slice);
+    free(job->spacing_ratio);
     free(job->ranked);
     *job = (cmir_search_job){0};
 }

@@ -17,6 +17,7 @@ typedef struct cmir_search_job {
     cmir_query query; /* its rows that take part, in memory of their own: */
     int16_t *rows;
     uint32_t *slice;
+    double *spacing_ratio; /* of the query to each candidate; NULL: the score does not ask */
     cmir_ranked *ranked;
     size_t n_ranked;
 } cmir_search_job;

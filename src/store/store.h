@@ -142,6 +142,8 @@ size_t cmir_snapshot_number(const cmir_snapshot *snapshot, size_t index);
 /* The archive's center, [padded_dim] in fixed point; zero where nothing was ever added.  Not of a
  * snapshot of one volume. */
 const int16_t *cmir_snapshot_center(const cmir_snapshot *snapshot);
+/* The slice spacing of every volume, 0 where unknown: fills mm, of cmir_snapshot_count(). */
+cmir_status cmir_snapshot_spacings(const cmir_snapshot *snapshot, double *mm, cmir_error *err);
 /* The record of a volume as the snapshot sees it. */
 cmir_status cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **out,
                                  cmir_error *err);
