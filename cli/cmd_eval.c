@@ -155,11 +155,8 @@ open_inputs(eval *e, cmir_error *err)
     for (size_t i = 0; i < 3 && st == CMIR_OK; i++)
         if (cli_get(e->args, options[i]) != NULL)
             st = cli_read_labels(cli_get(e->args, options[i]), tables[i], err);
-    if (st == CMIR_OK && ranked == NULL) {
-        if ((st = cmir_archive_open(e->args->operands[0], CMIR_READ, &e->archive, err)) == CMIR_OK)
-            st = cmir_archive_digest(e->archive, &e->digest, err);
-        return st;
-    }
+    if (st == CMIR_OK && ranked == NULL)
+        return cmir_archive_open(e->args->operands[0], CMIR_READ, &e->archive, err);
     if (st == CMIR_OK)
         st = eval_read_rankings(e, ranked, err);
     for (int i = 0; i < e->args->n_operands && st == CMIR_OK; i++)
@@ -214,7 +211,8 @@ run_steps(eval *e, cmir_error *err)
         (st = eval_split(e, err)) != CMIR_OK)
         return st;
     st = e->archive != NULL ? eval_search(e, err) : eval_lists_of_rankings(e, err);
-    if (st != CMIR_OK || (st = evaluate(e, err)) != CMIR_OK)
+    if (st != CMIR_OK || (st = evaluate(e, err)) != CMIR_OK ||
+        (e->archive != NULL && (st = cmir_archive_digest(e->archive, &e->digest, err)) != CMIR_OK))
         return st;
     if (e->args->json)
         cli_json_print(e->args, eval_json(e));

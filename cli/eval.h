@@ -57,6 +57,7 @@ typedef struct eval {
     eval_extra *extras;
     size_t n_volumes;
     size_t n_without_value, n_without_mask; /* left out */
+    size_t n_unknown; /* lines of --labels whose volume is not in the archive */
     char *task_column; /* what the task means: "cancer_flag" */
 
     /* eval_rankings.c: the lines of all files, in order of files; nothing with an archive. */
@@ -89,6 +90,8 @@ const char *eval_columns_volume(const eval_columns *columns, size_t i);
 /* The value of a column for volume i, or NULL; valid until the next call.  Looked for in --queries,
  * --labels, the archive's labels, and its catalogue, in this order. */
 const char *eval_columns_get(eval_columns *columns, size_t i, const char *name);
+/* Lines of --labels that are of none of the volumes. */
+size_t eval_columns_unknown(const eval_columns *columns);
 bool eval_columns_has(const eval_columns *columns, const char *name);
 /* CMIR_EINVAL unless some volume may have it: names the option and a column like it. */
 cmir_status eval_columns_need(const eval_columns *columns, const char *option, const char *name,

@@ -171,6 +171,20 @@ eval_columns_volume(const eval_columns *c, size_t i)
     return c->ids != NULL ? c->ids[i] : c->rows[1][i].id;
 }
 
+size_t
+eval_columns_unknown(const eval_columns *c)
+{
+    const size_t n_rows = c->tables[1] == NULL ? 0 : cmir_label_table_count(c->tables[1]);
+    size_t n = 0, i = 0;
+
+    for (size_t r = 0; c->ids != NULL && r < n_rows; r++) { /* both are in order of id */
+        while (i < c->n && strcmp(c->ids[i], c->rows[1][r].id) < 0)
+            i++;
+        n += i == c->n || strcmp(c->ids[i], c->rows[1][r].id) != 0;
+    }
+    return n;
+}
+
 static const char *
 find_label(const cmir_label *labels, size_t n, const char *name)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* eval_json.c: an evaluation as one JSON object: all that is needed to check it, and to do it again. */
+/* eval_json.c: an evaluation as one JSON object: all that is needed to check
+ * it, and to do it again. */
 #include <string.h>
 
 #include "eval.h"
@@ -201,6 +202,7 @@ set_protocol(const eval *e, json_t *o)
     cli_json_set(o, "Seed", json_integer((json_int_t)options->seed));
     cli_json_set(o, "WithoutValue", json_integer((json_int_t)e->n_without_value));
     cli_json_set(o, "WithoutMask", json_integer((json_int_t)e->n_without_mask));
+    cli_json_set(o, "UnknownLabels", json_integer((json_int_t)e->n_unknown));
     cli_json_set(o, "Queries", json_integer((json_int_t)r->n_queries));
     cli_json_set(o, "Patients", json_integer((json_int_t)r->n_groups));
     cli_json_set(o, "ShortQueries", json_integer(r->n_short));

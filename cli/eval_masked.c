@@ -2,8 +2,8 @@
 /* eval_masked.c: an archive restricted to the slices that masks mark.
  *
  * The one idea: a search takes whole stored volumes, so the masked slices are copied into an
- * archive of their own, beside nothing and for the time of the evaluation; what is shown of a search
- * in it is translated back. */
+ * archive of their own for as long as the evaluation takes; what is shown of a search in it is
+ * translated back. */
 #include <errno.h>
 #include <ftw.h>
 #include <stdlib.h>

@@ -148,6 +148,9 @@ print_remarks(const eval *e)
     if (e->n_without_mask > 0)
         cli_line(e->args->out, "%zu volume%s without a mask left out", e->n_without_mask,
                  plural(e->n_without_mask));
+    if (e->n_unknown > 0)
+        cli_line(e->args->out, "%zu line%s of %s: not in the archive", e->n_unknown,
+                 plural(e->n_unknown), cli_get(e->args, "labels"));
     if (n_ungrouped > 0)
         cli_line(e->args->out,
                  "%zu volume%s of unknown patient: each counts as a patient of its own",
@@ -203,7 +206,8 @@ eval_print(const eval *e)
     print_pairs(e);
     fputc('\n', e->args->out);
     if (!e->args->quiet)
-        cli_line(e->args->out, "means over queries and 95 %% intervals over patients; of chance: "
-                               "over its draws");
+        cli_line(e->args->out,
+                 "means over queries and 95 %% intervals over patients; of random, cohort and "
+                 "nuisances over their random orders");
     cli_line(e->args->out, "Research use only, not for diagnosis.");
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* eval_rankings.c: ranked lists from files instead of searches.
  *
- * The one idea: all lines of all files are put in order of method, query and line; then every list is
- * one run of lines. */
+ * The one idea: all lines of all files are put in order of method, query and line; then every list
+ * is one run of lines. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -74,7 +74,7 @@ number(eval_columns *c, size_t i, const char *name, double *out, cmir_error *err
     return CMIR_OK;
 }
 
-/* The stage of volume i by the rules of 3D-MIR; *value is NULL where size or number is not known. */
+/* The stage of volume i by the rules of 3D-MIR; *value is NULL where size or number is unknown. */
 static cmir_status
 stage_by_rule(eval_columns *c, size_t i, char text[16], const char **value, cmir_error *err)
 {
@@ -230,6 +230,7 @@ eval_take_volumes(eval *e, cmir_error *err)
 
     if (st == CMIR_OK && (st = resolve(e, columns, err)) == CMIR_OK)
         st = take_all(e, columns, err);
+    e->n_unknown = eval_columns_unknown(columns);
     eval_columns_close(columns);
     return st;
 }

@@ -4,8 +4,8 @@
  * The one idea: chance, the majority, a cohort and a nuisance all rank the database by one number (the
  * same for all; is it the most frequent value; is it the query's cohort; how far is the nuisance), and
  * equals in random order.  A run of equals is a tier.  What a list of shuffled tiers scores on average
- * has a closed form for every metric but 3D-MIR's average precision (a ratio of two random numbers);
- * that one, the votes and the spread of random lists come from shuffling. */
+ * is computed, for every metric, without shuffling; only the votes and the spread of random lists come
+ * from shuffles. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -161,7 +161,38 @@ expect_sums(const struct ranking *r, double *ap, double *mrr)
     *ap /= (double)r->n_relevant; /* of none: NAN */
 }
 
-/* What the query's list scores on average, but for AP. */
+/* E[AP over ten].  Goes down the ranks with, for each number c found so far, its probability p[c] and
+ * the part s[c] of the expected sum of precisions that belongs to it: tiers above are whole, so c says
+ * how many of this tier are left.  At the end the sum is divided by c. */
+static double
+expect_ap(const struct ranking *r)
+{
+    double p[CMIR_EVAL_AP_DEPTH + 2] = {1.0}, s[CMIR_EVAL_AP_DEPTH + 2] = {0.0}, ap = 0.0;
+    double before = 0.0, m = 0.0; /* relevant ones of the tiers above, of this one */
+    uint32_t start = 0;
+
+    for (uint32_t i = 0; i < r->n && i < CMIR_EVAL_AP_DEPTH; i++) {
+        if (i == 0 || i == r->tier_end[start]) {
+            start = i;
+            before += m;
+            m = relevant_in(r, start, r->tier_end[start]);
+        }
+        for (uint32_t c = i + 1; c-- > 0;) {
+            const double hit =
+                (m - (c - before)) / (r->tier_end[start] - i); /* p[c] is 0 elsewhere */
+
+            p[c + 1] += hit * p[c];
+            s[c + 1] += hit * (s[c] + p[c] * (c + 1.0) / (i + 1.0));
+            p[c] *= 1.0 - hit;
+            s[c] *= 1.0 - hit;
+        }
+    }
+    for (uint32_t c = 1; c <= CMIR_EVAL_AP_DEPTH; c++)
+        ap += s[c] / c;
+    return ap;
+}
+
+/* What the query's list scores on average. */
 static void
 expect(const cmir_eval_job *job, const struct ranking *r, double *metrics)
 {
@@ -181,7 +212,7 @@ expect(const cmir_eval_job *job, const struct ranking *r, double *metrics)
         ideal += i < r->n_relevant ? discount : 0.0;
     }
     others[CMIR_EVAL_NDCG] = gained / ideal;
-    others[CMIR_EVAL_AP] = 0.0; /* added up by shuffles */
+    others[CMIR_EVAL_AP] = expect_ap(r);
 }
 
 /* Weights of the first `near` ranks, whatever the shuffle: a score is the key turned round; an unknown
@@ -221,9 +252,7 @@ shuffle_query(const cmir_eval_job *job, struct shuffling *s, size_t q, cmir_eval
     const struct ranking *r = &s->r;
     const uint32_t n_near = job->opt.n_neighbours, n_rows = (uint32_t)draft->n_rows;
     const uint32_t near = r->n < n_near ? r->n : n_near;
-    const uint32_t wanted = near > CMIR_EVAL_AP_DEPTH ? near : CMIR_EVAL_AP_DEPTH;
-    const uint32_t depth = draft->means != NULL || r->n < wanted ? r->n : wanted;
-    double *ap = &draft->per_query[q * job->n_metrics + job->opt.n_k + CMIR_EVAL_AP];
+    const uint32_t depth = draft->means != NULL ? r->n : near;
 
     weigh_ranks(s, near);
     for (uint32_t row = 0; row < n_rows; row++) {
@@ -231,7 +260,6 @@ shuffle_query(const cmir_eval_job *job, struct shuffling *s, size_t q, cmir_eval
         const cmir_eval_vote vote =
             cmir_eval_count_votes(job, s->values, s->weight, near, s->tally);
         cmir_eval_enter_vote(job, draft, row, q, vote, 1.0 / n_rows);
-        *ap += cmir_average_precision(s->relevant, depth, CMIR_EVAL_AP_DEPTH, 0) / n_rows;
         if (draft->means == NULL)
             continue;
         cmir_eval_measure(job, s->relevant, depth, r->n_relevant, s->measured);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* evaluation.c: an evaluation as one self-contained HTML file.  Called by the command.
  *
- * The one idea: everything a reviewer needs to doubt a figure stands on the page beside it: what the
- * ranking must beat, how sure the figure is, which queries made it, and the command. */
+ * The one idea: everything a reviewer needs to doubt a figure stands on the page beside it: what
+ * the ranking must beat, how sure the figure is, which queries made it, and the command. */
 #include "report/evaluation.h"
 
 #include <stdlib.h>

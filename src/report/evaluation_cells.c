@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* evaluation_cells.c: an evaluation query by query, and votes against the truth.
  *
- * The one idea: queries stand in the same order for all rankings, those of one value together and the
- * easy ones first, so that a column is one query and what one ranking finds and another does not
+ * The one idea: queries stand in the same order for all rankings, those of one value together and
+ * the easy ones first, so that a column is one query and what one ranking finds and another does not
  * is seen at a glance. */
 #include <math.h>
 #include <stdlib.h>

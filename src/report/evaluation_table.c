@@ -86,7 +86,7 @@ cmir_evaluation_lines(cmir_buf *out, const cmir_evaluation *e, const char *summa
     cmir_buf_printf(
         out,
         "</p>\n<p class=\"soft\">Means over %zu quer%s of %zu patient%s, with 95 %% "
-        "intervals: of the methods over patients drawn anew, of chance over its draws. A "
+        "intervals over patients; of random, cohort and nuisances over their random orders. A "
         "ranking shows something only where it beats every line below the "
         "methods.</p>\n",
         e->n_queries, e->n_queries == 1 ? "y" : "ies", e->n_groups, e->n_groups == 1 ? "" : "s");

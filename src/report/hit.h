@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hit.h: one volume found, in the report.  Called by report.c and, for its pictures, by evaluation_case.c. */
+/* hit.h: one volume found, in the report.  Called by report.c and evaluation_case.c. */
 #ifndef CMIR_REPORT_HIT_H
 #define CMIR_REPORT_HIT_H
 

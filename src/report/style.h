@@ -80,9 +80,8 @@ static const char style_pictures[] =
     ".strip .best{fill:none;stroke:var(--text);stroke-width:18}\n";
 
 static const char style_evaluation[] =
-    ":root{--m0:#7cc0ff;--m1:#ffbf69;--m2:#7fd6a4;--m3:#f58ea8;--m4:#c9a6ff;--m5:#e6e05a;--m6:#"
-    "5fd3d3;"
-    "--m7:#ff9b6b;--good:#7fd6a4;--bad:#f58ea8}\n"
+    ":root{--m0:#7cc0ff;--m1:#ffbf69;--m2:#7fd6a4;--m3:#f58ea8;--m4:#c9a6ff;--m5:#e6e05a;"
+    "--m6:#5fd3d3;--m7:#ff9b6b;--good:#7fd6a4;--bad:#f58ea8}\n"
     ".method0{--own:var(--m0)}.method1{--own:var(--m1)}.method2{--own:var(--m2)}\n"
     ".method3{--own:var(--m3)}.method4{--own:var(--m4)}.method5{--own:var(--m5)}\n"
     ".method6{--own:var(--m6)}.method7{--own:var(--m7)}\n"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* csv.c: rows of cells from a CSV text (RFC 4180), unquoted in place.  Called by labels and rankings. */
+/* csv.c: rows of cells from a CSV text (RFC 4180), unquoted in place.  Called by labels and
+ * rankings. */
 #include "store/csv.h"
 
 #include <stdbool.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* csv.h: rows of cells from a CSV text (RFC 4180), unquoted in place.  Called by labels and rankings.
+/* csv.h: rows of cells from a CSV text (RFC 4180), unquoted in place.  Called by labels
+ * and rankings.
  *
  * Beyond the RFC: lines may end in LF, CR LF or CR; blanks around unquoted cells and around quotes
  * are dropped; empty lines are skipped; a UTF-8 byte order mark is skipped. */
@@ -30,7 +31,8 @@ cmir_status cmir_csv_open(cmir_csv *csv, const char *path, char *text, size_t nb
 /* Reads the next row; n_cells is 0 behind the last. */
 cmir_status cmir_csv_next(cmir_csv *csv, cmir_error *err);
 
-/* CMIR_EUNSUPPORTED, with what to do, where the current row, a header, is not separated by commas. */
+/* CMIR_EUNSUPPORTED, with what to do, where the current row, a header, is not parted by
+ * commas. */
 cmir_status cmir_csv_check_separator(const cmir_csv *csv, cmir_error *err);
 
 /* Cuts ".nii" and ".nii.gz" off a volume's name, unless nothing would be left. */

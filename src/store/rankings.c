@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rankings.c: ranked lists from a file, as CSV or as a TREC run.  Called by the command and by users.
+/* rankings.c: ranked lists from a file, as CSV or as a TREC run.  Called by the command and
+ * by users.
  *
  * The one idea: both forms become rows of the same table, and the rows and the text that they point
  * into are one block of memory, so that there is one thing to free. */
