@@ -16,12 +16,12 @@
 
 typedef struct cmir_csv {
     const char *path; /* for messages; borrowed */
-    char *text; /* NUL-terminated; borrowed, and changed by reading */
+    char *text;       /* NUL-terminated; borrowed, and changed by reading */
     size_t at;
-    size_t line; /* of `at`, from 1 */
+    size_t line;      /* of `at`, from 1 */
     char *cells[CMIR_CSV_MAX_COLUMNS]; /* of the current row; point into text */
     size_t n_cells;
-    size_t row_line; /* where the current row starts */
+    size_t row_line;  /* where the current row starts */
 } cmir_csv;
 
 /* Starts reading `text` of `nbytes`, which must be UTF-8 without NUL: otherwise CMIR_EUNSUPPORTED. */
