@@ -85,9 +85,9 @@ sarcoma mobilenet "$mobilenet"
 sarcoma squeezenet "$squeezenet"
 tables sarcoma "$dir"/tables/sarcoma_*.json
 
-say "Known-item slabs and same-region retrieval, three encoders (long)"
+say "Known-item slabs and same-region retrieval, three encoders (long); every record in $dir"
 for study in slabs regions; do
     $python scripts/eval_$study.py "$dir/$study" --data "$data" --encoder builtin --encoder "$mobilenet" \
-        --encoder "$squeezenet" -o "$results/$study.json" >"$results/$study.md"
+        --encoder "$squeezenet" -o "$dir/$study.json" >"$results/$study.md"
     echo "$results/$study.md"
 done

@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 
-from eval_common import NOTICE, table, write_json
+from eval_common import NOTICE, table
 
 SHOWN = ['P@3', 'P@5', 'P@10', 'P@10 (3D-MIR notebook)', 'AP@10']
 OF_EVIDENCE = {'AUROC': 'Auroc', 'AUPRC': 'Auprc', 'Brier': 'Brier'}
@@ -75,6 +75,13 @@ def kept(path, result):
     return dict(Table=title(path), **small, Lines=lines, Pairs=[p for p in result['Pairs'] if p['Metric'] == 'P@3'])
 
 
+def write(path, results):
+    """A line per result."""
+    with open(path, 'w') as f:
+        f.write('{"Notice": "%s", "Results": [\n%s\n]}\n'
+                % (NOTICE, ',\n'.join(json.dumps(kept(*r), separators=(',', ':')) for r in results)))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('files', nargs='+', metavar='FILE.json')
@@ -86,7 +93,8 @@ def main():
         with open(path) as f:
             results.append((path, json.load(f, parse_float=lambda text: float('%.5g' % float(text)))))
     print('Values with 95 %% intervals; %s.\n' % NOTICE)
-    write_json(a.output, dict(Results=[kept(path, result) for path, result in results]))
+    if a.output:
+        write(a.output, results)
     if a.metric:
         print(one_metric(a.metric, results))
         return
