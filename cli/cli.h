@@ -183,8 +183,10 @@ void cli_print_contrast(cli_args *args, const cmir_contrast *contrast);
 cmir_status cli_search_batch(cli_args *args, cmir_archive *archive, const char *list,
                              const cmir_search_options *options, cmir_error *err);
 
-/* phantom.c */
+/* phantom.c, phantom_sites.c */
 cmir_status phantom_write(const char *dir, uint32_t n, uint64_t seed, cmir_progress_fn progress,
                           void *ctx, cmir_error *err);
+cmir_status phantom_write_sites(const char *dir, uint32_t n, uint64_t seed,
+                                cmir_progress_fn progress, void *ctx, cmir_error *err);
 
 #endif
