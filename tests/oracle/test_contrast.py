@@ -217,7 +217,7 @@ def test_in_the_report(made, tmp_path):
     run = next(r for r in svg.findall(f'{SVG}rect') if r.get('class') == 'run')
     x0, width = int(frame.get('x')), int(frame.get('width'))
     assert abs(int(run.get('x')) - x0 - a / M * width) <= 1 and abs(int(run.get('width')) - (b - a + 1) / M * width) <= 2
-    line = next(p for p in svg.findall(f'{SVG}path') if p.get('class') == 'curve').get('d')
+    line = next(p for p in svg.findall(f'{SVG}path') if p.get('class') == 'contrast').get('d')
     points = np.array([p.split() for p in re.split('[ML]', line)[1:]], int)
     assert len(points) == M and np.all(np.abs(points[:, 0] - x0 - (np.arange(M) + .5) / M * width) <= 1)
     value = np.array(found['Curve'])[:, 1]
