@@ -31,6 +31,7 @@ set_up(void **state)
 {
     static struct study s;
 
+    cmir_evaluation_free(s.out); /* of a test that starts anew */
     s = (struct study){
         .nuisances = {{1.0}, {2.0}, {NAN}, {2.0}, {5.0}, {1.0}},
         .volumes = {{"a", "1", "P", "X", NULL},
