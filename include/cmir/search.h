@@ -51,6 +51,8 @@ typedef struct cmir_search_options {
     bool exhaustive;       /* maxsim scores every volume; otherwise, in archives of more than
                               128 volumes, those that a first look keeps */
     uint32_t n_rerank;     /* volumes that the first look keeps; 0: chosen by the archive's size */
+    bool scores_only;      /* hits have a rank, a score and a record that knows its id and nothing else:
+                              no matches, no run.  For long lists, which cost less then */
 } cmir_search_options;
 
 /* A match: query slice -> candidate slice. */

@@ -19,6 +19,7 @@ typedef struct cmir_search_job {
     uint32_t *slice;
     cmir_ranked *ranked;
     size_t n_ranked;
+    bool scores_only;
 } cmir_search_job;
 
 /* Do the slices asked for exist? */
