@@ -687,6 +687,21 @@ test_batch(void **unused)
     cmir_archive_close(archive);
 }
 
+static void
+check_only_scores(const cmir_result *bare, const cmir_result *full)
+{
+    assert_int_equal(bare->n_hits, full->n_hits);
+    for (size_t i = 0; i < bare->n_hits; i++) {
+        const cmir_hit *x = &bare->hits[i], *y = &full->hits[i];
+
+        assert_string_equal(x->record->info.volume_id, y->record->info.volume_id);
+        assert_true(x->rank == y->rank && x->score == y->score);
+        assert_int_equal(x->n_matches, 0);
+        assert_int_equal(x->record->n_slices, 0);
+        assert_string_equal(x->record->info.path, "");
+    }
+}
+
 /* Votes are counted among the candidates alone, so a search among some is one in an archive of
  * those; the where of the options still holds. */
 static void
@@ -709,6 +724,11 @@ test_candidates(void **unused)
         o.where = "not (VolumeId = 'v1' or VolumeId = 'v4')";
         OK(cmir_search_stored(archive, archive, "v1", &o, &filtered, &err));
         check_same_result(among, filtered);
+        cmir_result_free(among);
+        o.scores_only = true;
+        OK(cmir_search_stored(archive, archive, "v1", &o, &among, &err));
+        check_only_scores(among, filtered);
+        o.scores_only = false;
         cmir_result_free(among);
         cmir_result_free(filtered);
     }

@@ -68,6 +68,8 @@ typedef struct cmir_search_options {
                               like cases without (evidence.h: cmir_contrast); NULL: not asked */
     const char *contrast_value; /* with: this value, without: another one; NULL: a number above 0, one
                               that is not */
+    bool scores_only;      /* hits have a rank, a score and a record that knows its id and nothing else:
+                              no matches, no run.  For long lists, which cost less then */
 } cmir_search_options;
 
 /* A match: query slice -> candidate slice. */

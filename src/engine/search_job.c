@@ -87,7 +87,6 @@ fill_hit(uint32_t m, double query_spacing_mm, const cmir_record *record, const c
 
     if (st != CMIR_OK)
         return st;
-    hit->record = record;
     hit->matches = matches;
     hit->n_matches = m;
     for (uint32_t i = 1; i < m; i++)
@@ -173,6 +172,7 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
         without.among = asked->candidates;
         without.n_among = asked->n_candidates;
     }
+    job->scores_only = o->scores_only;
     result->view.query = result->query;
     result->view.score = o->score;
     result->view.first_slice = first;
@@ -259,7 +259,9 @@ cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o, uint32_
         return FAIL(err, CMIR_ENOMEM, "no memory for %u hits", options.limit);
     st = cmir_rank(&job->query, job->snapshot, &options, job->ranked, &job->n_ranked, &work, err);
     job->n_hits = job->n_ranked < hits_wanted(o) ? job->n_ranked : hits_wanted(o);
-    if (st == CMIR_OK)
+    if (st == CMIR_OK && o->scores_only)
+        st = cmir_engine_result_reserve(job->result, job->n_hits, 0, err);
+    else if (st == CMIR_OK)
         st = match_hits(job, options.cpu_flags, err);
     job->result->view.n_reranked = work.n_reranked;
     job->result->view.seconds += seconds_now() - start;
@@ -313,6 +315,18 @@ gather_evidence(cmir_search_job *job, const cmir_search_options *o, uint32_t n_t
     return st;
 }
 
+/* The record of a hit: its id, where that is all that was asked for. */
+static cmir_status
+take_record(const cmir_search_job *job, size_t candidate, cmir_record **out, cmir_error *err)
+{
+    const cmir_record bare = {
+        .info = {.volume_id = cmir_snapshot_get(job->snapshot, candidate)->volume_id,
+                 .patient_age = NAN}};
+
+    return job->scores_only ? cmir_record_copy(&bare, out, err)
+                            : cmir_snapshot_record(job->snapshot, candidate, out, err);
+}
+
 cmir_status
 cmir_search_job_finish(cmir_search_job *job, const cmir_search_options *o, uint32_t n_threads,
                        const double *looked, cmir_error *err)
@@ -325,13 +339,14 @@ cmir_search_job_finish(cmir_search_job *job, const cmir_search_options *o, uint3
     for (size_t i = 0; i < job->n_hits && st == CMIR_OK; i++) {
         cmir_hit *hit = &result->hits[i];
 
-        if ((st = cmir_snapshot_record(job->snapshot, job->ranked[i].candidate, &result->records[i],
-                                       err)) != CMIR_OK)
+        if ((st = take_record(job, job->ranked[i].candidate, &result->records[i], err)) != CMIR_OK)
             break;
         hit->rank = (uint32_t)i + 1;
         hit->score = job->ranked[i].score;
-        st = fill_hit(m, result->query->slice_spacing_mm, result->records[i],
-                      result->matches + i * m, hit, err);
+        hit->record = result->records[i];
+        if (!job->scores_only)
+            st = fill_hit(m, result->query->slice_spacing_mm, result->records[i],
+                          result->matches + i * m, hit, err);
     }
     result->view.n_hits = job->n_hits;
     if (st == CMIR_OK && o->n_neighbours > 0)

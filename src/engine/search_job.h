@@ -21,6 +21,7 @@ typedef struct cmir_search_job {
     cmir_ranked *ranked;
     size_t n_ranked; /* more than hits, where evidence needs more neighbours */
     size_t n_hits;
+    bool scores_only;
 } cmir_search_job;
 
 /* Do the slices asked for exist? */
