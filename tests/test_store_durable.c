@@ -497,7 +497,7 @@ test_full_disk(void **state)
 {
     unsigned seen[3] = {0}; /* failed at once, after a few, after many */
 
-    for (rlim_t limit = 1024; limit < 400000; limit += limit / 5) {
+    for (rlim_t limit = 1024; limit < 600000; limit += limit / 5) {
         char name[24];
         int status;
         cmir_store *store;

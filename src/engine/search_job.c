@@ -229,8 +229,7 @@ cmir_rank_options
 cmir_search_rank_options(const cmir_search_options *o, size_t count, uint32_t n_threads,
                          const double *looked)
 {
-    const uint32_t hits = hits_wanted(o);
-    const uint32_t wanted = hits > o->n_neighbours ? hits : o->n_neighbours;
+    const uint32_t wanted = hits_wanted(o);
 
     return (cmir_rank_options){.score = o->score,
                                .limit = count < wanted ? (uint32_t)count : wanted,
@@ -239,6 +238,15 @@ cmir_search_rank_options(const cmir_search_options *o, size_t count, uint32_t n_
                                .n_rerank = o->n_rerank,
                                .cpu_flags = cmir_cpu_flags(),
                                .looked = looked};
+}
+
+/* Where everything is ranked, one list serves for the hits and for the evidence. */
+static void
+lengthen(const cmir_search_options *o, size_t count, cmir_rank_options *options)
+{
+    if (cmir_rank_looks_first(options, count) || options->limit >= o->n_neighbours)
+        return;
+    options->limit = count < o->n_neighbours ? (uint32_t)count : o->n_neighbours;
 }
 
 cmir_status
@@ -255,6 +263,7 @@ cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o, uint32_
     job->result->view.n_candidates = count;
     if (count == 0)
         return CMIR_OK;
+    lengthen(o, count, &options);
     if ((job->ranked = cmir_alloc(options.limit, sizeof *job->ranked)) == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for %u hits", options.limit);
     st = cmir_rank(&job->query, job->snapshot, &options, job->ranked, &job->n_ranked, &work, err);
@@ -274,28 +283,32 @@ cmir_search_is_blank(const char *where)
     return where == NULL || where[strspn(where, " \t\r\n")] == '\0';
 }
 
-/* The nearest cases do not depend on how many hits are wanted: where a longer list made the first
- * look keep more, they are ranked on their own. */
+/* The nearest cases do not depend on how many hits are wanted: where a first look keeps as many as
+ * that takes, they are ranked on their own. */
 static cmir_status
 gather_evidence(cmir_search_job *job, const cmir_search_options *o, uint32_t n_threads,
                 const double *looked, cmir_error *err)
 {
     cmir_engine_result *result = job->result;
     const size_t count = cmir_snapshot_count(job->snapshot);
-    cmir_rank_options options = cmir_search_rank_options(o, count, n_threads, looked);
     const uint32_t k = o->n_neighbours;
-    const bool ranked = options.limit <= k || result->view.n_reranked == count;
+    cmir_rank_options options = cmir_search_rank_options(o, count, n_threads, looked);
+    cmir_rank_options alone = options;
+    alone.limit = count < k ? (uint32_t)count : k;
+    const bool ranked = options.limit == alone.limit ||
+                        (result->view.n_reranked == count && !cmir_rank_looks_first(&alone, count));
     cmir_case *cases = cmir_alloc(k, sizeof *cases);
     size_t n_cases = 0;
     cmir_status st = CMIR_OK;
 
     if (cases == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for %u cases", k);
-    if (!ranked)
-        options.limit = k;
+    if (ranked)
+        lengthen(o, count, &options);
     if (count > 0)
-        st = cmir_nearest_cases(&job->query, job->snapshot, &options, ranked ? job->ranked : NULL,
-                                job->n_ranked, k, cases, &n_cases, err);
+        st =
+            cmir_nearest_cases(&job->query, job->snapshot, ranked ? &options : &alone,
+                               ranked ? job->ranked : NULL, job->n_ranked, k, cases, &n_cases, err);
     for (size_t i = 0; i < n_cases; i++)
         for (size_t h = 0; h < job->n_hits; h++)
             if (job->ranked[h].candidate == cases[i].candidate)

@@ -59,24 +59,71 @@ cmir_snapshot_patient(const cmir_snapshot *snapshot, size_t index, char **out, c
     return st;
 }
 
+/* Reads the values until they tell. */
+static cmir_status
+find_kind(cmir_db *db, const char *name, cmir_label_kind *out, cmir_error *err)
+{
+    cmir_stmt *q = NULL;
+    size_t n = 0;
+    bool row, numbers = true, whole = true;
+    cmir_status st = ask(db,
+                         "SELECT cmir_number(value) FROM "
+                         "(SELECT DISTINCT value FROM labels WHERE name = ?)",
+                         name, &q, &row, err);
+
+    while (st == CMIR_OK && row && numbers) {
+        const double value = cmir_column_double(q, 0);
+
+        numbers = isfinite(value);
+        whole = whole && !(floor(value) < value);
+        n++;
+        st = cmir_stmt_step(q, &row, err);
+    }
+    cmir_stmt_close(q);
+    *out = numbers && (n > 10 || !whole) ? CMIR_LABEL_NUMBER : CMIR_LABEL_CLASS;
+    return st;
+}
+
+void
+cmir_kinds_forget(cmir_store *store)
+{
+    for (size_t i = 0; i < store->n_kinds; i++)
+        free(store->kinds[i].name);
+    free(store->kinds);
+    store->kinds = NULL;
+    store->n_kinds = store->kinds_cap = 0;
+}
+
 cmir_status
 cmir_snapshot_label_kind(const cmir_snapshot *snapshot, const char *name, cmir_label_kind *out,
                          cmir_error *err)
 {
-    cmir_stmt *q = NULL;
-    bool row;
-    const cmir_status st =
-        ask(cmir_snapshot_db(snapshot),
-            "SELECT count(DISTINCT n), total(n IS NULL OR abs(n) > 1e300), total(n <> round(n)) "
-            "FROM (SELECT cmir_number(value) AS n FROM labels WHERE name = ?)",
-            name, &q, &row, err);
+    cmir_store *store = cmir_snapshot_store(snapshot);
+    int64_t n_writes;
+    cmir_status st = cmir_catalog_n_writes(cmir_snapshot_db(snapshot), &n_writes, err);
 
     *out = CMIR_LABEL_CLASS;
-    if (st == CMIR_OK && row && !(cmir_column_double(q, 1) > 0) &&
-        (cmir_column_int(q, 0) > 10 || cmir_column_double(q, 2) > 0))
-        *out = CMIR_LABEL_NUMBER;
-    cmir_stmt_close(q);
-    return st;
+    if (st != CMIR_OK)
+        return st;
+    if (store->kinds_n_writes != n_writes)
+        cmir_kinds_forget(store);
+    store->kinds_n_writes = n_writes;
+    for (size_t i = 0; i < store->n_kinds; i++)
+        if (strcmp(store->kinds[i].name, name) == 0) {
+            *out = store->kinds[i].kind;
+            return CMIR_OK;
+        }
+    if ((st = find_kind(cmir_snapshot_db(snapshot), name, out, err)) != CMIR_OK)
+        return st;
+    char *copy = cmir_strdup(name);
+    if (copy == NULL || !cmir_grow((void **)&store->kinds, &store->kinds_cap, store->n_kinds + 1,
+                                   sizeof *store->kinds)) {
+        free(copy);
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory for the kinds of labels", store->dir);
+    }
+    store->kinds[store->n_kinds].name = copy;
+    store->kinds[store->n_kinds++].kind = *out;
+    return CMIR_OK;
 }
 
 cmir_status

@@ -47,7 +47,8 @@ static const char schema[] =
     "CREATE TABLE labels("
     "    volume INTEGER NOT NULL REFERENCES volumes(id) ON DELETE CASCADE,"
     "    name TEXT NOT NULL, value TEXT NOT NULL,"
-    "    PRIMARY KEY (volume, name)) STRICT, WITHOUT ROWID;";
+    "    PRIMARY KEY (volume, name)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX labels_value ON labels(name, value);";
 
 static cmir_status
 insert_binding(cmir_db *db, const cmir_binding *binding, cmir_error *err)

@@ -310,6 +310,12 @@ cmir_snapshot_db(const cmir_snapshot *snapshot)
     return snapshot->db;
 }
 
+cmir_store *
+cmir_snapshot_store(const cmir_snapshot *snapshot)
+{
+    return snapshot->store;
+}
+
 const int16_t *
 cmir_snapshot_center(const cmir_snapshot *snapshot)
 {

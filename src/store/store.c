@@ -150,6 +150,7 @@ cmir_store_close(cmir_store *store)
 {
     if (store == NULL)
         return;
+    cmir_kinds_forget(store);
     cmir_listing_give_back(store->listing);
     cmir_maps_close(&store->maps);
     cmir_db_close(store->db);

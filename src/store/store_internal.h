@@ -38,7 +38,15 @@ struct cmir_store {
     bool segment_made;      /* one of them is new */
     int16_t *center;        /* [padded dim]; means something where center_given */
     bool center_given;
+    struct { /* kinds of labels, as far as they were asked for, in one state */
+        char *name;
+        cmir_label_kind kind;
+    } *kinds;
+    size_t n_kinds, kinds_cap;
+    int64_t kinds_n_writes;
 };
+
+void cmir_kinds_forget(cmir_store *store);
 
 /* Takes the lock of the archive, for one writer or for readers of an immutable catalogue.
  * CMIR_EBUSY names the process that holds it. */
@@ -50,6 +58,7 @@ cmir_status cmir_store_rows(const cmir_store *store, const char *volume_id, cons
 
 /* The connection whose read transaction is the snapshot's state. */
 cmir_db *cmir_snapshot_db(const cmir_snapshot *snapshot);
+cmir_store *cmir_snapshot_store(const cmir_snapshot *snapshot);
 
 /* Whether every stored calibration is possible. */
 cmir_status cmir_calibrations_check(cmir_db *db, cmir_error *err);

@@ -199,8 +199,8 @@ def test_first_look_keeps_evidence(tmp_path):
     (tmp_path / 'labels.csv').write_text('\n'.join(lines))
     ok('import', tmp_path / 'a', tmp_path / 'v', '--external', 'made', '--labels', tmp_path / 'labels.csv')
     np.save(tmp_path / 'q.npy', unit(rng.normal(size=(40, DIM))).astype('<f4'))
-    found = [ok_json('search', tmp_path / 'a', tmp_path / 'q.npy', '--limit', limit) for limit in (1, 10, 40, 500)]
-    assert [f['Reranked'] for f in found] == [128, 128, 320, 500]
+    found = [ok_json('search', tmp_path / 'a', tmp_path / 'q.npy', '--limit', limit) for limit in (1, 10, 16, 40, 63, 500)]
+    assert [f['Reranked'] for f in found] == [128, 128, 128, 320, 500, 500]
     for f in found:
         assert [c['VolumeId'] for c in f['EvidenceCases']] == [c['VolumeId'] for c in found[0]['EvidenceCases']]
         ranks = {m['VolumeId']: m['Rank'] for m in f['Matches']}
