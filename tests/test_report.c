@@ -241,6 +241,66 @@ test_given_query(void **state)
     write_scan(m->scan[0], 3);
 }
 
+/* The same of an evaluation: two queries, of which one is shown with the hit of its search. */
+static void
+test_evaluation(void **state)
+{
+    struct made *m = *state;
+    const cmir_eval_volume volumes[] = {{.id = "scan0", .value = "1"},
+                                        {.id = "scan1", .value = "0"}};
+    const uint32_t other[] = {1, 0};
+    const cmir_eval_list lists[] = {{.found = &other[0], .n_found = 1},
+                                    {.found = &other[1], .n_found = 1}};
+    const cmir_eval_query queries[] = {{0, &other[0], 1}, {1, &other[1], 1}};
+    const cmir_eval_method method = {"a <b> & c", lists};
+    const cmir_eval_input input = {.struct_nbytes = sizeof input,
+                                   .volumes = volumes,
+                                   .n_volumes = 2,
+                                   .queries = queries,
+                                   .n_queries = 2,
+                                   .methods = &method,
+                                   .n_methods = 1};
+    const cmir_evaluation_case shown[] = {{0, m->result}, {2, m->result}};
+    cmir_evaluation_report_options options = {.struct_nbytes = sizeof options, .cases = shown};
+    cmir_evaluation *e;
+    int calls = 0;
+    cmir_error err = {0};
+
+    if (cmir_evaluate(&input, NULL, &e, &err) != CMIR_OK)
+        fail_msg("%s", err.msg);
+    assert_string_equal(e->metrics[cmir_evaluation_main_metric(e)], "P@10");
+    assert_int_equal(cmir_file_replace(m->report, "old", 3, NULL), CMIR_OK);
+    assert_int_equal(cmir_evaluation_report_write(e, &input, NULL, m->report, NULL), CMIR_EINVAL);
+    options.n_cases = 1; /* of no archive */
+    assert_int_equal(cmir_evaluation_report_write(e, &input, &options, m->report, NULL),
+                     CMIR_EINVAL);
+    options.archive = m->archive;
+    options.n_best = 2; /* of one case */
+    assert_int_equal(cmir_evaluation_report_write(e, &input, &options, m->report, NULL),
+                     CMIR_EINVAL);
+    options.n_cases = 2; /* the second one is of query 2 of 0 and 1 */
+    assert_int_equal(cmir_evaluation_report_write(e, &input, &options, m->report, NULL),
+                     CMIR_EINVAL);
+    options.n_cases = options.n_best = 1;
+    options.progress = stop_at_once;
+    options.progress_ctx = &calls;
+    assert_int_equal(cmir_evaluation_report_write(e, &input, &options, m->report, &err),
+                     CMIR_ECANCELLED);
+    char *data = read_report(m);
+    assert_string_equal(data, "old");
+    free(data);
+    options.progress = NULL;
+    err = (cmir_error){0};
+    if (cmir_evaluation_report_write(e, &input, &options, m->report, &err) != CMIR_OK)
+        fail_msg("%s", err.msg);
+    data = read_report(m);
+    assert_null(strstr(data, "no picture"));
+    assert_non_null(strstr(data, "a &lt;b&gt; &amp; c"));
+    assert_non_null(strstr(data, "not relevant"));
+    free(data);
+    cmir_evaluation_free(e);
+}
+
 int
 main(void)
 {
@@ -249,6 +309,7 @@ main(void)
         cmocka_unit_test(test_base64),
         cmocka_unit_test(test_refused_and_cancelled),
         cmocka_unit_test(test_given_query),
+        cmocka_unit_test(test_evaluation),
     };
 
     return cmocka_run_group_tests(tests, make, unmake);

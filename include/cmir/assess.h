@@ -3,7 +3,7 @@
  *
  * Every table carries the lines that a ranking must beat: random, majority, the cohort alone, each
  * nuisance alone; intervals are bootstrapped over patients; methods are compared in pairs.  The
- * protocol of 3D-MIR (arXiv 2311.13752) is among the metrics.  docs/evaluation.md has definitions. */
+ * protocol of 3D-MIR (arXiv 2311.13752) is among the metrics.  Definitions: docs/evaluation.md. */
 #ifndef CMIR_ASSESS_H
 #define CMIR_ASSESS_H
 
@@ -17,12 +17,12 @@
 extern "C" {
 #endif
 
-/* The most that one evaluation takes; more is CMIR_EINVAL, more values CMIR_ELIMIT. */
+/* The most that one evaluation takes; more is CMIR_EINVAL, of the last two CMIR_ELIMIT. */
 #define CMIR_EVAL_MAX_METHODS 100u
 #define CMIR_EVAL_MAX_NUISANCES 100u
 #define CMIR_EVAL_MAX_K 100u
+#define CMIR_EVAL_MAX_ROUNDS 100000u /* bootstrap samples, shuffles */
 #define CMIR_EVAL_MAX_VALUES 1000u
-#define CMIR_EVAL_MAX_ROUNDS 100000u     /* bootstrap samples, shuffles */
 #define CMIR_EVAL_MAX_DRAWN ((size_t)1 << 27) /* queries x shuffles: 1 GiB of scratch */
 
 /* A volume as an evaluation sees it.  Strings and arrays are borrowed for the call. */
@@ -34,10 +34,11 @@ typedef struct cmir_eval_volume {
     const double *nuisances; /* [n_nuisances] what the task must not be solvable by; NAN unknown */
 } cmir_eval_volume;
 
-/* What one method found for one query, best first. */
+/* What one method found for one query, best first.  Only the evidence reads the scores, and neither
+ * their unit nor their zero matters. */
 typedef struct cmir_eval_list {
-    const uint32_t *found; /* numbers of volumes */
-    const double *scores;  /* of them, falling; NULL: 1 / rank */
+    const uint32_t *found; /* numbers of volumes of the query's database */
+    const double *scores;  /* of them, finite, falling; NULL: 1 / rank */
     uint32_t n_found;
 } cmir_eval_list;
 
@@ -73,10 +74,10 @@ typedef struct cmir_eval_options {
     const char *positive;    /* value that AUROC, AUPRC and calibration are about; NULL: "1" where it
                                 is one of two, else none: then those are left out */
     uint32_t n_bootstrap;    /* 0: 2,000 */
-    uint32_t n_shuffles;     /* of the random lines; 0: 2,000 */
+    uint32_t n_shuffles;     /* of databases, for votes and the spread of random lists; 0: 2,000 */
     uint64_t seed;
     bool allow_leak;         /* a query's own group may be in its database; every table says so */
-    cmir_progress_fn progress;
+    cmir_progress_fn progress; /* units: a query of a line, a pair of methods on a metric */
     void *progress_ctx;
 } cmir_eval_options;
 
@@ -84,10 +85,13 @@ typedef struct cmir_eval_figure {
     double value, low, high; /* mean over queries and its 95 % interval; NAN where it has none */
 } cmir_eval_figure;
 
+/* Intervals resample patients, but those of the random line: they are where the mean of shuffled
+ * databases lies.  Figures of the lines that are not methods are expected values, exact but for
+ * those of votes (evidence, confusion, accuracy), which are means over shuffles. */
 typedef enum cmir_eval_kind {
     CMIR_EVAL_METHOD = 0,
-    CMIR_EVAL_RANDOM = 1,   /* databases shuffled; low, high: of the mean over shuffles */
-    CMIR_EVAL_MAJORITY = 2, /* the database's most frequent value first */
+    CMIR_EVAL_RANDOM = 1,   /* any order */
+    CMIR_EVAL_MAJORITY = 2, /* the database's most frequent value first; each part in any order */
     CMIR_EVAL_COHORT = 3,   /* the query's cohort first, in random order */
     CMIR_EVAL_NUISANCE = 4  /* nearest by one nuisance; ties in random order */
 } cmir_eval_kind;
@@ -98,21 +102,23 @@ typedef struct cmir_eval_line {
     cmir_eval_kind kind;
     const cmir_eval_figure *figures; /* [n_metrics] */
     const double *per_query;         /* [n_queries][n_metrics]; NAN where a query has none */
-    const double *evidence;          /* [n_queries] share of the vote for `positive` */
-    cmir_eval_figure auroc, auprc, brier; /* of it, over queries; NAN without `positive` */
+    /* [n_queries] share of the vote for `positive` among the nearest; NAN without `positive` or
+     * neighbours, and then left out of what follows. */
+    const double *evidence;
+    cmir_eval_figure auroc, auprc, brier; /* of it, over queries */
     /* Most voted value against the truth: confusion[truth * n_values + voted], counts; of a random
      * line: means over its shuffles. */
     const double *confusion;
-    cmir_eval_figure accuracy; /* of the most voted value */
+    cmir_eval_figure accuracy; /* of the most voted value; a query without neighbours is wrong */
     /* Reliability of `evidence`, in 10 equal bins: how many queries, their mean, their rate. */
     double bin_n[10], bin_evidence[10], bin_rate[10];
 } cmir_eval_line;
 
-/* Two methods on the same queries. */
+/* Two methods on the same queries; NAN where no query has the metric. */
 typedef struct cmir_eval_pair {
     uint32_t a, b, metric; /* lines, metric */
     double difference, low, high; /* mean of a - b over queries, 95 % interval over patients */
-    double wilcoxon, sign_flip; /* two-sided p over groups (a group's mean difference is one sample) */
+    double wilcoxon, sign_flip; /* two-sided p; a group's mean difference is one sample */
     double wilcoxon_holm, sign_flip_holm; /* corrected over all pairs of this metric */
 } cmir_eval_pair;
 
@@ -131,9 +137,13 @@ typedef struct cmir_evaluation {
     bool leak;                  /* a query's group is in its database */
 } cmir_evaluation;
 
-/* cmir_evaluate() scores the lists.  CMIR_EINVAL: a number out of range, a volume twice in a list or
- * not in its query's database, no query, or a query whose own group is in its database (the sentence names both
- * volumes) without allow_leak.  The result is owned by the caller and borrows nothing. */
+/* cmir_evaluate() scores the lists; options NULL: every default.  One seed gives one result; a line
+ * does not depend on the others.  CMIR_EINVAL: a number out of range, a volume twice in a list or a
+ * database, or found outside its query's database, a score that rises or is no number, a `positive`
+ * that no volume has, no query, or a query whose own group is in its database (the sentence names
+ * both volumes) without allow_leak.  CMIR_ELIMIT, CMIR_ECANCELLED, CMIR_ENOMEM; *out is then NULL.
+ * The result is the caller's, cmir_evaluation_free(), and borrows nothing.  Any number of threads
+ * may call at once. */
 CMIR_API cmir_status
 cmir_evaluate(const cmir_eval_input *input, const cmir_eval_options *options,
               cmir_evaluation **out, cmir_error *err);
@@ -156,8 +166,9 @@ typedef struct cmir_ranking {
 CMIR_API cmir_status
 cmir_rankings_read(const char *path, cmir_ranking **out, size_t *n, cmir_error *err);
 
-/* The stage of a tumour by the rules of 3D-MIR: 1..4, or -1 where number is 0.  `site` is "colon",
- * "pancreas", "liver" or "lung"; size is the largest diameter in cm.  CMIR_EINVAL for another site. */
+/* The stage of a tumour by the rules of 3D-MIR: 1..4, or -1 where number is 0 (the size is then not
+ * read).  `site` is "colon", "pancreas", "liver" or "lung"; size is the largest diameter in cm.
+ * CMIR_EINVAL for another site, or a size that is negative or no number. */
 CMIR_API cmir_status
 cmir_tumour_stage(const char *site, double size_cm, uint32_t number, int *stage, cmir_error *err);
 

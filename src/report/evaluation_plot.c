@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "report/evaluation.h"
+#include "report/html.h"
 #include "report/plot.h"
 
 /* The metrics that are a precision, by k. */
@@ -107,7 +108,9 @@ cmir_evaluation_curves(cmir_buf *out, const cmir_evaluation *e)
                    "k; height: share of relevant volumes among the first k");
     cmir_buf_puts(out, "</svg>\n</div>\n<div class=\"fit\">\n");
     write_legend(out, e);
-    cmir_buf_puts(out, "</div>\n</div>\n</section>\n");
+    cmir_buf_puts(
+        out,
+        "<p class=\"soft\">At every k they stand in this order.</p>\n</div>\n</div>\n</section>\n");
 }
 
 /* One ranking: where the vote for the positive value was so high, how often was it right? */
@@ -118,10 +121,10 @@ draw_reliability(cmir_buf *out, const cmir_evaluation *e, size_t number)
                          .top = 100,
                          .width = 2000,
                          .height = 2000,
-                         .x_low = 0,
-                         .x_high = 1,
-                         .y_low = 0,
-                         .y_high = 1};
+                         .x_low = -0.08,
+                         .x_high = 1.08,
+                         .y_low = -0.08,
+                         .y_high = 1.08};
     const cmir_eval_line *line = &e->lines[number];
 
     cmir_buf_puts(out, "<figure class=\"small\">\n");
@@ -139,7 +142,7 @@ draw_reliability(cmir_buf *out, const cmir_evaluation *e, size_t number)
                             "queries: vote %.2f, rate %.2f</title></circle>\n",
                             cmir_plot_x(&p, line->bin_evidence[b]),
                             cmir_plot_y(&p, line->bin_rate[b]),
-                            40 + lround(200 * sqrt(line->bin_n[b] / (double)e->n_queries)),
+                            30 + lround(140 * sqrt(line->bin_n[b] / (double)e->n_queries)),
                             line->bin_n[b], line->bin_evidence[b], line->bin_rate[b]);
     cmir_buf_puts(out, "</g>\n");
     for (int i = 0; i <= 5; i++)
@@ -159,9 +162,12 @@ cmir_evaluation_reliability(cmir_buf *out, const cmir_evaluation *e)
         return;
     cmir_buf_puts(out,
                   "<section>\n<h2>How reliable the vote is</h2>\n<p>Queries by the share of the "
-                  "vote for the positive value (across) and how often it was true (up); a dot's "
-                  "area is their number. On the diagonal the vote can be read as a "
-                  "probability.</p>\n<div class=\"row\">\n");
+                  "vote for ");
+    cmir_html_text(out, e->positive);
+    cmir_buf_puts(out,
+                  " (across) and how often it was true (up); a dot's area is their number. On the "
+                  "diagonal the vote can be read as a probability.</p>\n"
+                  "<div class=\"row\">\n");
     for (size_t i = 0; i < e->n_lines; i++)
         if (e->lines[i].kind == CMIR_EVAL_METHOD || e->lines[i].kind == CMIR_EVAL_COHORT)
             draw_reliability(out, e, i);

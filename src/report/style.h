@@ -106,6 +106,8 @@ static const char style_evaluation[] =
     ".bin{fill:var(--own);fill-opacity:.75;stroke:var(--own);stroke-width:10}\n"
     ".even{stroke:var(--soft);stroke-width:10;stroke-dasharray:50 50;fill:none}\n"
     ".row{display:flex;flex-wrap:wrap;gap:14px 28px}\n"
+    "figure.small{width:254px;flex:none}\n"
+    "figure.matrix{width:auto}\n"
     ".small figcaption,.matrix figcaption{text-align:center;color:var(--text);font-size:14px}\n"
     ".matrix table{width:auto}\n"
     ".matrix td{text-align:center;min-width:46px;padding:5px 8px}\n"
@@ -145,11 +147,12 @@ static const char style_print[] =
     ":root{--m0:#0b5394;--m1:#b45f06;--m2:#1b7837;--m3:#a50f3c;--m4:#6a3d9a;--m5:#7a7000;"
     "--m6:#0b7285;--m7:#b03a00;--good:#1b7837;--bad:#a50f3c}\n"
     ".leak{background:#fff;color:#a50f3c}\n"
+    ".wide{overflow:visible;zoom:.72}\n"
     ".cells rect,.scale span,.matrix td{print-color-adjust:exact;"
     "-webkit-print-color-adjust:exact}\n"
     ".pairs,.strips,.cases,.row{zoom:.6}\n"
     ".hit,.pair,.strips,.case,tr,figure,svg{break-inside:avoid}\n"
-    "h2{break-after:avoid}\n"
+    "h2,h3,h2+p{break-after:avoid}\n"
     "a{color:inherit;text-decoration:none}\n"
     "}\n";
 

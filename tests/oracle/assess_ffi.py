@@ -108,9 +108,8 @@ def _line(raw, n_queries, n_metrics, n_values):
 
 def evaluate(volumes, queries, methods=None, nuisances=(), **options):
     methods = methods or {}
-    for name in ('k',):
-        if name in options:
-            options['n_k'], options[name] = len(options[name]), _numbers(u32, options[name])
+    if 'k' in options:
+        options['n_k'], options['k'] = len(options['k']), _numbers(u32, options['k'])
     options['positive'] = _text(options.get('positive'))
     opt = COptions(struct_nbytes=c.sizeof(COptions), **options)
     vs = (CVolume * max(len(volumes), 1))(*[
