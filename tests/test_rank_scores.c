@@ -95,7 +95,7 @@ check_rows(const cmir_query *q, const cmir_snapshot *s, size_t c, const char *wa
 static void
 test_ordered_by_hand(void **state)
 {
-    cmir_snapshot s = make_snapshot(9, 26);
+    cmir_snapshot s = make_snapshot(10, 26);
     struct query q = axes_query("abcdef");
     double score[N_MOST];
 
@@ -108,16 +108,17 @@ test_ordered_by_hand(void **state)
     add_axes(&s, "aaaa"); /* one place */
     add_axes(&s, "m");
     add_axes(&s, "zxcdxz"); /* a part */
-    add_axes(&s, "abXXcdef");
+    add_axes(&s, "abxcdef"); /* a slice more, within the band */
+    add_axes(&s, "abxxcdef"); /* two more, beyond it */
     score_by(CMIR_ORDERED, &q.query, &s, score);
-    static const double wanted[] = {6, 6, 6, 3, 4, 1, 0, 2, 6};
+    static const double wanted[] = {6, 6, 6, 3, 4, 1, 0, 2, 6, 4};
     for (size_t c = 0; c < s.n; c++)
         if (score[c] != wanted[c] / 6)
             fail_msg("%s: %g, not %g", s.candidate[c].volume_id, score[c] * 6, wanted[c]);
     check_rows(&q.query, &s, 0, "123456");
     check_rows(&q.query, &s, 1, "654321");
     check_rows(&q.query, &s, 4, "000123");
-    check_rows(&q.query, &s, 8, "014567");
+    check_rows(&q.query, &s, 8, "013456");
     score_by(CMIR_MAXSIM, &q.query, &s, score);
     assert_true(score[3] == 1.0); /* to which order is nothing */
     free_snapshot(&s);

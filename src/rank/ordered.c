@@ -11,7 +11,7 @@
  *
  * and on an end row where that lies beyond it; a, where the middle of the query falls, is a row of
  * the candidate.  All places of one slope are summed at once: the products of a query row, shifted
- * by k_i, are added to those of the rows before.  So only one row of products is held.
+ * by k_i, are added to those of the rows before.  So only a few rows of products are held.
  *
  * Alignment.  For each query row a candidate row in a band around the line (the end row where the
  * whole band lies beyond it), none before that of the row before; of all such assignments the one
@@ -29,7 +29,7 @@
 #include "store/codes.h"
 
 /* Slopes are powers of 2^(1/8), apart by less than what the band makes up for. */
-enum { STEPS = 8, REACH_KNOWN = STEPS, REACH_UNKNOWN = 2 * STEPS, MAX_SLOPES = 4 * STEPS + 1 };
+enum { STEPS = 8, REACH_KNOWN = STEPS / 2, REACH_UNKNOWN = 2 * STEPS, MAX_SLOPES = 4 * STEPS + 1 };
 static const double steps[STEPS] = {1.0,
                                     1.0905077326652577,
                                     1.189207115002721,
@@ -40,10 +40,12 @@ static const double steps[STEPS] = {1.0,
                                     1.8340080864093424};
 
 #define MAX_RATIO 64.0 /* of spacings that can be believed */
-#define BAND_PART 8.0 /* half of the band, as a part of the length of the line */
-#define BAND_LEAST 2.0
+#define BAND_PART 16.0 /* half of the band, as a part of the length of the line */
+#define BAND_LEAST 1.0
 
 _Static_assert(CMIR_MAX_SLICES <= 1u << 16, "numbers of rows in 16 bits");
+
+enum { AT_ONCE = 4 }; /* query rows: their sums are read and written once */
 
 /* Two volumes to compare, and what their spacings allow. */
 struct pair {
@@ -65,7 +67,7 @@ struct line {
 struct ordered_scratch {
     uint32_t *every, *none; /* [n] 0, 1, 2, ...; [n] zeros */
     int32_t *products; /* [n] */
-    int32_t *padded; /* [3 n] the row of products, its ends repeated on both sides */
+    int32_t *padded; /* [AT_ONCE][3 n] rows of products, their ends repeated on both sides */
     int32_t *sums; /* [2][n_slopes][n] of lines by place, up, then down; n of the candidate */
     int64_t *best; /* [n] */
     void *memory;
@@ -108,34 +110,57 @@ multiply(const struct pair *pair, uint32_t i, uint32_t first, uint32_t n, struct
                               s->every + first, s->none, n, s->products);
 }
 
+/* The products of query row i, without their last bits, between n of its first and n of its last;
+ * zeros where there is no such row. */
 static void
-add(const int32_t *restrict row, uint32_t n, int32_t *restrict sum)
+pad_row(const struct pair *pair, uint32_t i, struct ordered_scratch *s, int32_t *padded)
 {
-    for (uint32_t a = 0; a < n; a++)
-        sum[a] += row[a];
+    const uint32_t n = pair->rows->n_scored;
+
+    if (i >= pair->query->n_rows) {
+        memset(padded, 0, (size_t)3 * n * sizeof *padded);
+        return;
+    }
+    multiply(pair, i, 0, n, s);
+    for (uint32_t j = 0; j < n; j++)
+        padded[n + j] = s->products[j] >> pair->dropped_bits;
+    for (uint32_t j = 0; j < n; j++) {
+        padded[j] = padded[n];
+        padded[2 * n + j] = padded[2 * n - 1];
+    }
 }
 
-/* Adds query row i to the sums of all lines. */
 static void
-add_row(const struct pair *pair, uint32_t i, struct ordered_scratch *s)
+add(const int32_t *const row[AT_ONCE], uint32_t n, int32_t *restrict sum)
+{
+    const int32_t *restrict a = row[0], *restrict b = row[1];
+    const int32_t *restrict c = row[2], *restrict d = row[3];
+
+    for (uint32_t j = 0; j < n; j++)
+        sum[j] += a[j] + b[j] + c[j] + d[j];
+}
+
+/* Adds query rows i .. i + AT_ONCE - 1 to the sums of all lines. */
+static void
+add_rows(const struct pair *pair, uint32_t i, struct ordered_scratch *s)
 {
     const uint32_t n = pair->rows->n_scored;
     const int32_t far = (int32_t)n;
-    int32_t *row = s->padded + n;
 
-    multiply(pair, i, 0, n, s);
-    for (uint32_t j = 0; j < n; j++)
-        row[j] = s->products[j] >> pair->dropped_bits;
-    for (uint32_t j = 0; j < n; j++) {
-        row[j - (ptrdiff_t)n] = row[0];
-        row[j + (ptrdiff_t)n] = row[n - 1];
-    }
+    for (uint32_t r = 0; r < AT_ONCE; r++)
+        pad_row(pair, i + r, s, s->padded + (size_t)r * 3 * n);
     for (uint32_t k = 0; k < pair->n_slopes; k++) {
-        const int32_t offset = offset_of(pair->slope[k], i, pair->query->n_rows);
-        const int32_t shift = offset > far ? far : offset < -far ? -far : offset;
+        const int32_t *up[AT_ONCE], *down[AT_ONCE];
 
-        add(row + shift, n, s->sums + (size_t)k * n);
-        add(row - shift, n, s->sums + (size_t)(pair->n_slopes + k) * n);
+        for (uint32_t r = 0; r < AT_ONCE; r++) {
+            const int32_t offset = offset_of(pair->slope[k], i + r, pair->query->n_rows);
+            const int32_t shift = offset > far ? far : offset < -far ? -far : offset;
+
+            up[r] = s->padded + (size_t)r * 3 * n + n + shift;
+            down[r] = s->padded + (size_t)r * 3 * n + n - shift;
+        }
+        add(up, n, s->sums + (size_t)k * n);
+        add(down, n, s->sums + (size_t)(pair->n_slopes + k) * n);
     }
 }
 
@@ -149,8 +174,8 @@ find_line(const struct pair *pair, struct ordered_scratch *s)
     int32_t most = INT32_MIN;
 
     memset(s->sums, 0, (size_t)2 * pair->n_slopes * n * sizeof *s->sums);
-    for (uint32_t i = 0; i < pair->query->n_rows; i++)
-        add_row(pair, i, s);
+    for (uint32_t i = 0; i < pair->query->n_rows; i += AT_ONCE)
+        add_rows(pair, i, s);
     for (uint32_t down = 0; down < 2; down++)
         for (uint32_t k = 0; k < pair->n_slopes; k++)
             for (uint32_t a = 0; a < n; a++) {
@@ -254,7 +279,8 @@ make_scratch(uint32_t n_rows_max, uint32_t n_threads)
     for (uint32_t k = 0; scratch != NULL && k < n_threads; k++) {
         struct ordered_scratch *s = &scratch[k];
 
-        s->memory = cmir_alloc_aligned(n * sizeof *s->best + (6 * n + n_sums) * sizeof(int32_t), 1);
+        s->memory = cmir_alloc_aligned(
+            n * sizeof *s->best + ((3 + 3 * AT_ONCE) * n + n_sums) * sizeof(int32_t), 1);
         if (s->memory == NULL) {
             free_scratch(scratch, n_threads);
             return NULL;
@@ -264,7 +290,7 @@ make_scratch(uint32_t n_rows_max, uint32_t n_threads)
         s->none = s->every + n;
         s->products = (int32_t *)(s->none + n);
         s->padded = s->products + n;
-        s->sums = s->padded + 3 * n;
+        s->sums = s->padded + 3 * AT_ONCE * n;
         for (uint32_t i = 0; i < n_rows_max; i++) {
             s->every[i] = i;
             s->none[i] = 0;

@@ -39,7 +39,7 @@ def weighted(dots):
 def slopes(ratio):
     known = 0 < ratio < np.inf
     middle = min(max(ratio, 1 / 64), 64) if known else 1.0
-    reach = 8 if known else 16
+    reach = 4 if known else 16
     return [middle * 2.0**(q / 8) for q in sorted(range(-reach, reach + 1),
                                                   key=lambda q: (abs(q), -q))]
 
@@ -80,7 +80,7 @@ def windows(m, n, line):
     """First and last candidate row that each query row may take, in order of the query."""
     direction, slope, place = line
     offset = offsets(slope, m)
-    band = int(max(2, np.ceil(slope * m / 8)))
+    band = int(max(1, np.ceil(slope * m / 16)))
     middle = place + direction * offset
     return np.clip(middle - band, 0, n - 1), np.clip(middle + band, 0, n - 1)
 

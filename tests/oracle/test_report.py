@@ -227,13 +227,17 @@ def test_hostile_strings_stay_text(made):
         assert hostile not in re.sub(r"base64,[^\"]*", "", text)
 
 
-def test_says_how_it_was_made(made):
+@pytest.mark.parametrize("score, means", [("symmetric", "each slice of the volume in the query"),
+                                          ("ordered", "none before its predecessor"),
+                                          ("length-corrected", "by their length"),
+                                          ("weighted", "count less"), ("std", "standard deviation")])
+def test_says_how_it_was_made(made, score, means):
     text, root, _, found = write_report(made, f"{made['archive']}:small", "--slices", "2:9",
-                                        "--score", "symmetric", "--where", "Slices > 0")
+                                        "--score", score, "--where", "Slices > 0")
     shown = "".join(root.itertext())
     assert "slices 2 to 9 of 0 to 13" in shown
     assert found["Encoder"]["Sha256"] in shown and found["Encoder"]["Name"] in shown
-    assert "symmetric" in shown and "--where" in shown
+    assert score in shown and means in shown and "--where" in shown
     assert f"{found['Candidates']} volumes passed" in shown
     for match in found["Matches"]:
         section = root.find(f".//{HTML}section[@id='hit-{match['Rank']}']")
