@@ -124,6 +124,12 @@ cli_progress_count(void *progress, uint64_t done, uint64_t total)
         if (total > 0)
             fprintf(stderr, " of %llu", (unsigned long long)total);
         fprintf(stderr, " %s", p->what);
+        const double elapsed = p->drawn - p->start;
+        if (total > 0 && done > 0 && elapsed > 0) {
+            const double left = elapsed / (double)done * (double)(total - done);
+            fprintf(stderr, ", %.1f/s, %d:%02d left", (double)done / elapsed, (int)(left / 60),
+                    (int)left % 60);
+        }
         fflush(stderr);
     }
     return interrupted != 0;
