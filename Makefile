@@ -12,6 +12,7 @@ help:
 	@echo "make build    the program build/cmir and the library"
 	@echo "make demo     a small archive of made-up scans, searched; leaves a report to open"
 	@echo "make check    every test"
+	@echo "make eval     the evaluation tables of docs/results; those of real scans (long) where ../shared is"
 	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, long)"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make install  into PREFIX=$(PREFIX)"
@@ -34,6 +35,10 @@ check: deps
 	@ctest --test-dir build --output-on-failure --parallel $(JOBS); status=$$?; \
 	    grep -aE '^SKIPPED|^\[  SKIPPED \] test_' build/Testing/Temporary/LastTest.log; exit $$status
 
+eval: deps
+	@$(MAKE) --no-print-directory build
+	@scripts/eval.sh
+
 bench:
 	@scripts/deps.sh bench
 	@$(MAKE) --no-print-directory build
@@ -48,4 +53,4 @@ install: build
 clean:
 	@[ ! -f build/build.ninja ] || ninja -C build -t clean >/dev/null
 
-.PHONY: help deps build demo check bench fuzz install clean
+.PHONY: help deps build demo check eval bench fuzz install clean

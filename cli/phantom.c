@@ -7,39 +7,22 @@
  *   OUT/masks/PATIENT.nii.gz     1 inside the lesion, on the volume's grid
  *   OUT/labels.csv               name, organ, lesion size, flag, patient: as 3D-MIR writes them
  *   OUT/truth.csv                query, source, first and last slice of the source it shows */
-#include <errno.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include <cmir/cmir.h>
 
 #include "cli.h"
 #include "phantom_body.h"
-
-#define SIDE 160 /* rows and columns */
-#define MAX_PATIENTS 10000
-
-/* A scan of a patient: where the slices lie and what the machine adds. */
-struct scan {
-    double z0, dz;            /* of the first slice, and between slices: mm */
-    uint32_t n_slices;
-    double pixel_mm, x0, y0;  /* centre of the field of view */
-    double noise_hu, gain;
-    double angle;             /* of the patient on the table, radians */
-    uint64_t noise_seed;
-};
+#include "phantom_scan.h"
 
 /* Field of view along z: chest, abdomen, pelvis, all three. */
 static const double coverage[][2] = {{340, 610}, {190, 400}, {0, 215}, {20, 600}};
 static const char *const coverage_name[] = {"chest", "abdomen", "pelvis", "trunk"};
 
-static struct scan
+static phantom_scan
 make_scan(phantom_rng *rng, int region, double height)
 {
-    struct scan s = {0};
+    phantom_scan s = {.side = 160};
     const double low = coverage[region][0] + phantom_uniform(rng, -15, 15);
     const double high = coverage[region][1] + phantom_uniform(rng, -15, 15);
 
@@ -55,64 +38,13 @@ make_scan(phantom_rng *rng, int region, double height)
     return s;
 }
 
-static void
-draw_slice(const phantom_body *body, const struct scan *s, uint32_t k, int16_t *voxels,
-           int16_t *mask)
-{
-    phantom_rng noise = {s->noise_seed + k};
-    const double z = s->z0 + k * s->dz, c = cos(s->angle), d = sin(s->angle);
-    bool in_lesion;
-
-    for (int row = 0; row < SIDE; row++) {
-        for (int col = 0; col < SIDE; col++) {
-            const double x = s->x0 + (col - (SIDE - 1) / 2.0) * s->pixel_mm;
-            const double y = s->y0 + (row - (SIDE - 1) / 2.0) * s->pixel_mm;
-            double hu =
-                phantom_body_hu(body, c * x - d * y, d * x + c * y, z, s->pixel_mm, &in_lesion);
-            hu = (hu + 1000) * s->gain - 1000 + s->noise_hu * phantom_normal(&noise);
-            voxels[row * SIDE + col] = (int16_t)lrint(hu < -1024 ? -1024 : hu);
-            if (mask != NULL)
-                mask[row * SIDE + col] = in_lesion;
-        }
-    }
-}
-
-/* Writes the scan to DIR/SUB/NAME.nii.gz; a mask too where `mask_sub` is not NULL. */
-static cmir_status
-write_scan(const char *dir, const char *sub, const char *mask_sub, const char *name,
-           const phantom_body *body, const struct scan *s, cmir_error *err)
-{
-    const size_t per_slice = (size_t)SIDE * SIDE;
-    const double half = (SIDE - 1) / 2.0 * s->pixel_mm;
-    const double affine[3][4] = {
-        {s->pixel_mm, 0, 0, s->x0 - half}, {0, s->pixel_mm, 0, s->y0 - half}, {0, 0, s->dz, s->z0}};
-    const uint32_t dims[3] = {SIDE, SIDE, s->n_slices};
-    int16_t *voxels = calloc(2 * per_slice * s->n_slices, sizeof *voxels);
-    char path[4096];
-    cmir_status st = CMIR_OK;
-
-    if (voxels == NULL)
-        return cli_fail(err, CMIR_ENOMEM, "no memory for a phantom of %u slices", s->n_slices);
-    int16_t *mask = voxels + per_slice * s->n_slices;
-    for (uint32_t k = 0; k < s->n_slices; k++)
-        draw_slice(body, s, k, voxels + k * per_slice, mask + k * per_slice);
-    snprintf(path, sizeof path, "%s/%s/%s.nii.gz", dir, sub, name);
-    st = cmir_nifti_write(path, voxels, dims, affine, err);
-    if (st == CMIR_OK && mask_sub != NULL) {
-        snprintf(path, sizeof path, "%s/%s/%s.nii.gz", dir, mask_sub, name);
-        st = cmir_nifti_write(path, mask, dims, affine, err);
-    }
-    free(voxels);
-    return st;
-}
-
 struct patient {
     char name[32];
     int region;
     phantom_organ organ;
     double diameter_mm;
     phantom_body body;
-    struct scan scan;
+    phantom_scan scan;
 };
 
 /* Patient `i`: two of three carry a lesion, in an organ that the field of view shows. */
@@ -135,11 +67,11 @@ make_patient(uint64_t seed, uint32_t i, struct patient *p)
 }
 
 /* A new scan of the middle third of patient `p`: other slices, angle, field of view, noise. */
-static struct scan
+static phantom_scan
 part_scan(uint64_t seed, const struct patient *p, uint32_t *first, uint32_t *last)
 {
     phantom_rng rng = {seed ^ p->scan.noise_seed};
-    struct scan s = p->scan;
+    phantom_scan s = p->scan;
 
     *first = p->scan.n_slices / 3;
     *last = 2 * p->scan.n_slices / 3;
@@ -168,34 +100,6 @@ write_label(FILE *labels, const struct patient *p)
             coverage_name[p->region], p->name);
 }
 
-static cmir_status
-make_folders(const char *dir, cmir_error *err)
-{
-    static const char *const subs[] = {"", "/volumes", "/queries", "/masks"};
-    char path[4096];
-
-    if (strlen(dir) > sizeof path - 64)
-        return cli_fail(err, CMIR_EINVAL, "%.80s...: path too long", dir);
-    for (size_t i = 0; i < sizeof subs / sizeof subs[0]; i++) {
-        snprintf(path, sizeof path, "%s%s", dir, subs[i]);
-        if (mkdir(path, 0777) != 0 && errno != EEXIST)
-            return cli_fail(err, CMIR_EIO, "%s: cannot create folder: %s", path, strerror(errno));
-    }
-    return CMIR_OK;
-}
-
-static cmir_status
-open_csv(const char *dir, const char *name, const char *header, FILE **out, cmir_error *err)
-{
-    char path[4096];
-
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    *out = fopen(path, "w");
-    if (*out == NULL || fputs(header, *out) == EOF)
-        return cli_fail(err, CMIR_EIO, "%s: cannot write: %s", path, strerror(errno));
-    return CMIR_OK;
-}
-
 /* n volumes to index; then n / 6 new patients and n / 6 new scans of indexed ones as queries. */
 static cmir_status
 write_phantoms(const char *dir, uint32_t n, uint64_t seed, FILE *labels, FILE *truth,
@@ -213,18 +117,18 @@ write_phantoms(const char *dir, uint32_t n, uint64_t seed, FILE *labels, FILE *t
         if (i < n) {
             make_patient(seed, i, &p);
             write_label(labels, &p);
-            st = write_scan(dir, "volumes", p.organ != PHANTOM_NO_LESION ? "masks" : NULL, p.name,
-                            &p.body, &p.scan, err);
+            st = phantom_scan_write(dir, "volumes", p.organ != PHANTOM_NO_LESION ? "masks" : NULL,
+                                    p.name, &p.body, &p.scan, err);
         } else if (i < n + n_queries) {
             make_patient(seed, i, &p); /* a patient that is not in the archive */
             snprintf(name, sizeof name, "new_%s_%s", coverage_name[p.region], p.name);
-            st = write_scan(dir, "queries", NULL, name, &p.body, &p.scan, err);
+            st = phantom_scan_write(dir, "queries", NULL, name, &p.body, &p.scan, err);
         } else {
             make_patient(seed, (i - n - n_queries) * 6 % n, &p);
-            const struct scan part = part_scan(seed, &p, &first, &last);
+            const phantom_scan part = part_scan(seed, &p, &first, &last);
             snprintf(name, sizeof name, "part_of_%s", p.name);
             fprintf(truth, "%s,%s,%u,%u\n", name, p.name, first, last);
-            st = write_scan(dir, "queries", NULL, name, &p.body, &part, err);
+            st = phantom_scan_write(dir, "queries", NULL, name, &p.body, &part, err);
         }
         if (st != CMIR_OK)
             return st;
@@ -238,23 +142,21 @@ cmir_status
 phantom_write(const char *dir, uint32_t n, uint64_t seed, cmir_progress_fn progress, void *ctx,
               cmir_error *err)
 {
+    static const char *const subs[] = {"volumes", "queries", "masks", NULL};
     FILE *labels = NULL, *truth = NULL;
-    cmir_status st = make_folders(dir, err);
+    cmir_status st = phantom_make_folders(dir, subs, err);
 
-    if (n < 1 || n > MAX_PATIENTS)
-        return cli_fail(err, CMIR_EINVAL, "%u volumes: choose 1 to %d", n, MAX_PATIENTS);
     if (st == CMIR_OK)
-        st = open_csv(dir, "labels.csv",
-                      "name,organ,max_tumor_size,number_tumors,lesion_group,cancer_flag,"
-                      "BodyPartExamined,PatientID\n",
-                      &labels, err);
+        st = phantom_open_csv(dir, "labels.csv",
+                              "name,organ,max_tumor_size,number_tumors,lesion_group,cancer_flag,"
+                              "BodyPartExamined,PatientID\n",
+                              &labels, err);
     if (st == CMIR_OK)
-        st = open_csv(dir, "truth.csv", "query,source,first_slice,last_slice\n", &truth, err);
+        st = phantom_open_csv(dir, "truth.csv", "query,source,first_slice,last_slice\n", &truth,
+                              err);
     if (st == CMIR_OK)
         st = write_phantoms(dir, n, seed, labels, truth, progress, ctx, err);
-    if (labels != NULL && fclose(labels) != 0 && st == CMIR_OK)
-        st = cli_fail(err, CMIR_EIO, "%s/labels.csv: cannot write: %s", dir, strerror(errno));
-    if (truth != NULL && fclose(truth) != 0 && st == CMIR_OK)
-        st = cli_fail(err, CMIR_EIO, "%s/truth.csv: cannot write: %s", dir, strerror(errno));
+    phantom_close_csv(labels, dir, "labels.csv", &st, err);
+    phantom_close_csv(truth, dir, "truth.csv", &st, err);
     return st;
 }

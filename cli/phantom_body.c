@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* phantom_body.c: a made-up patient whose inside can be asked for at any point.  Used by
- * phantom.c.
+ * phantom.c, phantom_sites.c and phantom_scan.c.
  *
  * The one idea: anatomy as a stack of soft-edged shapes, painted from the outside in: skin and fat,
  * muscle, the cavities, organs, vessels, bones, and last the lesion.  Sizes and places vary with
@@ -91,6 +91,40 @@ place_lesion(phantom_rng *rng, phantom_organ organ, double diameter_mm, phantom_
                                             : 55 + 35 * b->enhancement;
 }
 
+/* Everything but lesions; bodies of one seed differ by enhancement only. */
+static void
+make_anatomy(phantom_rng *rng, double enhancement_low, double enhancement_high, phantom_body *b)
+{
+    b->width = phantom_uniform(rng, 0.88, 1.16);
+    b->depth = b->width * phantom_uniform(rng, 0.92, 1.1);
+    b->height = phantom_uniform(rng, 0.93, 1.07);
+    b->fat_mm = phantom_uniform(rng, 6, 30) * b->width;
+    b->enhancement = phantom_uniform(rng, enhancement_low, enhancement_high);
+    b->rib_phase = phantom_uniform(rng, 0, 26);
+    for (int i = 0; i < 6; i++)
+        b->phase[i] = phantom_uniform(rng, 0, 2 * PI);
+    b->liver_hu = 55 + 60 * b->enhancement + 5 * phantom_normal(rng);
+    b->lung[0] = ball(rng, -76, -4, 452, 56, 82, 128);
+    b->lung[1] = ball(rng, 78, -2, 456, 52, 80, 124);
+    b->heart = ball(rng, 22, -30, 398, 54, 44, 58);
+    b->liver = ball(rng, -58, -8, 318, 92, 76, 72);
+    b->spleen = ball(rng, 92, 42, 322, 28, 38, 50);
+    b->stomach = ball(rng, 52, -38, 312, 42, 34, 44);
+    b->kidney[0] = ball(rng, -62, 48, 236, 26, 24, 54);
+    b->kidney[1] = ball(rng, 64, 48, 246, 26, 24, 56);
+    b->bladder = ball(rng, 0, -32, 58, 38, 32, 34);
+    for (int i = 0; i < PHANTOM_LOOPS; i++) {
+        const double r = phantom_uniform(rng, 9, 19), kind = phantom_uniform(rng, 0, 1);
+        b->loop[i] = (phantom_ball){phantom_uniform(rng, -112, 112),
+                                    phantom_uniform(rng, -72, 18),
+                                    phantom_uniform(rng, 70, 262),
+                                    r,
+                                    r * 0.9,
+                                    r * phantom_uniform(rng, 0.8, 2.2)};
+        b->loop_hu[i] = kind < 0.25 ? -880 : kind < 0.85 ? 25 : 40 + 220 * b->enhancement;
+    }
+}
+
 void
 phantom_body_make(uint64_t seed, phantom_organ lesion_organ, double lesion_diameter_mm,
                   phantom_body *out)
@@ -98,34 +132,7 @@ phantom_body_make(uint64_t seed, phantom_organ lesion_organ, double lesion_diame
     phantom_rng rng = {seed * 0xD1342543DE82EF95u + 1};
     phantom_body b = {0};
 
-    b.width = phantom_uniform(&rng, 0.88, 1.16);
-    b.depth = b.width * phantom_uniform(&rng, 0.92, 1.1);
-    b.height = phantom_uniform(&rng, 0.93, 1.07);
-    b.fat_mm = phantom_uniform(&rng, 6, 30) * b.width;
-    b.enhancement = phantom_uniform(&rng, 0, 1);
-    b.rib_phase = phantom_uniform(&rng, 0, 26);
-    for (int i = 0; i < 6; i++)
-        b.phase[i] = phantom_uniform(&rng, 0, 2 * PI);
-    b.liver_hu = 55 + 60 * b.enhancement + 5 * phantom_normal(&rng);
-    b.lung[0] = ball(&rng, -76, -4, 452, 56, 82, 128);
-    b.lung[1] = ball(&rng, 78, -2, 456, 52, 80, 124);
-    b.heart = ball(&rng, 22, -30, 398, 54, 44, 58);
-    b.liver = ball(&rng, -58, -8, 318, 92, 76, 72);
-    b.spleen = ball(&rng, 92, 42, 322, 28, 38, 50);
-    b.stomach = ball(&rng, 52, -38, 312, 42, 34, 44);
-    b.kidney[0] = ball(&rng, -62, 48, 236, 26, 24, 54);
-    b.kidney[1] = ball(&rng, 64, 48, 246, 26, 24, 56);
-    b.bladder = ball(&rng, 0, -32, 58, 38, 32, 34);
-    for (int i = 0; i < PHANTOM_LOOPS; i++) {
-        const double r = phantom_uniform(&rng, 9, 19), kind = phantom_uniform(&rng, 0, 1);
-        b.loop[i] = (phantom_ball){phantom_uniform(&rng, -112, 112),
-                                   phantom_uniform(&rng, -72, 18),
-                                   phantom_uniform(&rng, 70, 262),
-                                   r,
-                                   r * 0.9,
-                                   r * phantom_uniform(&rng, 0.8, 2.2)};
-        b.loop_hu[i] = kind < 0.25 ? -880 : kind < 0.85 ? 25 : 40 + 220 * b.enhancement;
-    }
+    make_anatomy(&rng, 0, 1, &b);
     if (lesion_organ != PHANTOM_NO_LESION)
         place_lesion(&rng, lesion_organ, lesion_diameter_mm, &b);
     *out = b;
@@ -159,6 +166,142 @@ wave(const phantom_body *b, double x, double y, double z)
 {
     return sin(x * 0.031 + b->phase[0]) + sin(y * 0.037 + b->phase[1]) +
            sin(z * 0.023 + b->phase[2]) + sin((x + z) * 0.019 + b->phase[3]);
+}
+
+/* From the average body's coordinates to where shapes are asked for; gives the bend there. */
+static double
+deform(const phantom_body *b, double x, double y, double z, double out[3])
+{
+    const double bend = wave(b, x, y, z);
+
+    out[0] = x + 3.0 * bend;
+    out[1] = y + 2.5 * sin(bend + x * 0.02);
+    out[2] = z + 4.0 * sin(bend);
+    return bend;
+}
+
+/* The LPS mm of a point of a shape: the deformation undone by fixed-point steps, as it is a
+ * contraction. */
+static phantom_ball
+to_scanner(const phantom_body *b, phantom_ball at)
+{
+    double p[3] = {at.x, at.y, at.z}, moved[3];
+
+    for (int i = 0; i < 12; i++) {
+        deform(b, p[0], p[1], p[2], moved);
+        p[0] += at.x - moved[0];
+        p[1] += at.y - moved[1];
+        p[2] += at.z - moved[2];
+    }
+    at.x = p[0] * b->width;
+    at.y = p[1] * b->depth;
+    at.z = p[2] * b->height;
+    return at;
+}
+
+/* About how far a point of the average body lies under the skin, in mm; less at the flanks. */
+static double
+below_skin(double x, double y, double z)
+{
+    double half_width, half_depth;
+
+    outline(z, &half_width, &half_depth);
+    return (1 - pow(pow(fabs(x) / half_width, 2.3) + pow(fabs(y) / half_depth, 2.3), 1 / 2.3)) *
+           half_depth;
+}
+
+/* Whether the tumour lies inside the body, apart from the others. */
+static bool
+has_room(const phantom_body *b, const phantom_ball *t)
+{
+    if (below_skin(t->x / b->width, t->y / b->depth, t->z / b->height) < t->rx)
+        return false;
+    for (int i = 0; i < b->n_tumours; i++) {
+        const phantom_ball *o = &b->tumour[i];
+        const double dx = t->x - o->x, dy = t->y - o->y, dz = t->z - o->z;
+        if (sqrt(dx * dx + dy * dy + dz * dz) < t->rx + o->rx + PHANTOM_GAP_MM)
+            return false;
+    }
+    return true;
+}
+
+static void
+place_tumour(phantom_rng *rng, double diameter_mm, phantom_body *b)
+{
+    double r = diameter_mm / 2;
+    phantom_ball t;
+
+    for (int tries = 1;; tries++) {
+        const phantom_ball *host = &b->host[phantom_random(rng) % (uint64_t)b->n_hosts];
+        const double a = phantom_uniform(rng, 0, 2 * PI), far = phantom_uniform(rng, 0.2, 0.6);
+        t = (phantom_ball){host->x + far * cos(a) * host->rx,
+                           host->y + far * sin(a) * host->ry,
+                           host->z + phantom_uniform(rng, -0.5, 0.5) * host->rz,
+                           r,
+                           r,
+                           r};
+        t = to_scanner(b, t);
+        if (has_room(b, &t))
+            break;
+        r *= tries > 50 ? 0.98 : 1;
+    }
+    b->tumour[b->n_tumours++] = t;
+}
+
+void
+phantom_body_make_tumours(uint64_t seed, double enhancement, phantom_organ organ,
+                          const double *diameters_mm, int n, phantom_body *out)
+{
+    phantom_rng rng = {seed * 0xD1342543DE82EF95u + 1};
+    phantom_body b = {0};
+
+    make_anatomy(&rng, enhancement, enhancement, &b);
+    b.has_colon_and_pancreas = true;
+    b.colon[0] = ball(&rng, -86, 2, 172, 19, 19, 92);
+    b.colon[1] = ball(&rng, 88, 4, 180, 17, 17, 96);
+    b.pancreas = ball(&rng, 14, 2, 268, 64, 14, 20);
+    b.pancreas_hu = 40 + 70 * b.enhancement + 4 * phantom_normal(&rng);
+    b.organ = organ;
+    b.n_hosts = organ == PHANTOM_LUNG || organ == PHANTOM_COLON ? 2 : 1;
+    b.tumour_hu = organ == PHANTOM_LUNG       ? 45
+                  : organ == PHANTOM_LIVER    ? b.liver_hu - phantom_uniform(&rng, 45, 65)
+                  : organ == PHANTOM_PANCREAS ? b.pancreas_hu - phantom_uniform(&rng, 35, 55)
+                                              : 45 + 35 * b.enhancement;
+    for (int i = 0; i < b.n_hosts; i++)
+        b.host[i] = organ == PHANTOM_LIVER   ? b.liver
+                    : organ == PHANTOM_LUNG  ? b.lung[i]
+                    : organ == PHANTOM_COLON ? b.colon[i]
+                                             : b.pancreas;
+    for (int i = 0; i < n; i++)
+        place_tumour(&rng, diameters_mm[i], &b);
+    *out = b;
+}
+
+/* Lungs stand on the domes of the diaphragm. */
+static double
+inside_lung(const phantom_ball *lung, double x, double y, double z)
+{
+    const double dome = 344 + 42 * exp(-(y * y + (fabs(x) - 72) * (fabs(x) - 72)) / 4200);
+
+    return fmin(inside(lung, x, y, z), z - dome);
+}
+
+/* The pancreas lies bent over the spine. */
+static double
+inside_pancreas(const phantom_ball *pancreas, double x, double y, double z)
+{
+    return inside(pancreas, x, y - 0.004 * x * x, z);
+}
+
+static bool
+in_organ(const phantom_body *b, double x, double y, double z)
+{
+    for (int i = 0; i < b->n_hosts; i++)
+        if ((b->organ == PHANTOM_LUNG       ? inside_lung(&b->host[i], x, y, z)
+             : b->organ == PHANTOM_PANCREAS ? inside_pancreas(&b->host[i], x, y, z)
+                                            : inside(&b->host[i], x, y, z)) > 0)
+            return true;
+    return false;
 }
 
 static double
@@ -196,10 +339,9 @@ paint_chest(const phantom_body *b, double *value, double x, double y, double z, 
     /* Ribs: a ring under the skin, hit where a downward-slanting periodic sheet crosses it. */
     const double slant = z + 0.35 * (y + 60) + b->rib_phase;
     const double sheet = 6.5 - fabs(fmod(slant + 520, 26) - 13);
-    const double dome = 344 + 42 * exp(-(y * y + (fabs(x) - 72) * (fabs(x) - 72)) / 4200);
 
     for (int side = 0; side < 2; side++) {
-        const double d = fmin(inside(&b->lung[side], x, y, z), z - dome);
+        const double d = inside_lung(&b->lung[side], x, y, z);
         if (d > -blur)
             paint(value, lung_hu(b, x, y, z), d, blur);
     }
@@ -246,6 +388,19 @@ paint_abdomen(const phantom_body *b, double *value, double x, double y, double z
     }
 }
 
+/* Ascending and descending colon with stool and gas, and the pancreas before the spine. */
+static void
+paint_colon_and_pancreas(const phantom_body *b, double *value, double x, double y, double z,
+                         double blur)
+{
+    for (int side = 0; side < 2; side++) {
+        const double d = inside(&b->colon[side], x, y, z) + 2 * sin(z * 0.22);
+        paint(value, 42 + 30 * b->enhancement, d, blur);
+        paint(value, y < b->colon[side].y - 5 ? -850 : 20, d - 4, blur);
+    }
+    paint(value, b->pancreas_hu, inside_pancreas(&b->pancreas, x, y, z), blur);
+}
+
 static void
 paint_pelvis(const phantom_body *b, double *value, double x, double y, double z, double blur)
 {
@@ -267,25 +422,23 @@ paint_pelvis(const phantom_body *b, double *value, double x, double y, double z,
 }
 
 double
-phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur, bool *in_lesion)
+phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur, int16_t *mask)
 {
-    double half_width, half_depth, value = -1000;
+    double value = -1000;
     const double table = fmin(7 - fabs(y - 150 + 0.0011 * x * x), 215 - fabs(x));
+    const double scanner[3] = {x, y, z};
+    double bent[3];
 
     paint(&value, 20, fmin(table, 1.5 - fabs(table - 1.5)), blur);
     /* Into the average body's coordinates, then the smooth deformation. */
     x /= b->width;
     y /= b->depth;
     z /= b->height;
-    *in_lesion = false;
-    outline(z, &half_width, &half_depth);
-    const double rim =
-        (1 - pow(pow(fabs(x) / half_width, 2.3) + pow(fabs(y) / half_depth, 2.3), 1 / 2.3)) *
-        half_depth;
+    *mask = 0;
+    const double rim = below_skin(x, y, z);
     if (rim < -blur)
         return value;
-    const double bend = wave(b, x, y, z);
-    const double xs = x + 3.0 * bend, ys = y + 2.5 * sin(bend + x * 0.02), zs = z + 4.0 * sin(bend);
+    const double bend = deform(b, x, y, z, bent), xs = bent[0], ys = bent[1], zs = bent[2];
     const double fat = b->fat_mm * (z < 320 ? 1 : 0.55) / b->depth;
     const double deep = rim - fat;
 
@@ -297,6 +450,8 @@ phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur
         paint_chest(b, &value, xs, ys, zs, deep + 6, blur);
     if (z < 420 && z > 30)
         paint_abdomen(b, &value, xs, ys, zs, blur);
+    if (b->has_colon_and_pancreas)
+        paint_colon_and_pancreas(b, &value, xs, ys, zs, blur);
     if (z < 200)
         paint_pelvis(b, &value, xs, ys, zs, blur);
     if (z > 150 && z < 545)
@@ -305,7 +460,15 @@ phantom_body_hu(const phantom_body *b, double x, double y, double z, double blur
     if (b->lesion_organ != PHANTOM_NO_LESION) {
         const double d = inside(&b->lesion, xs, ys, zs) + 0.04 * b->lesion.rx * bend;
         paint(&value, b->lesion_hu, d, blur);
-        *in_lesion = d > 0;
+        *mask = d > 0;
+    }
+    if (in_organ(b, xs, ys, zs))
+        *mask = 1;
+    for (int i = 0; i < b->n_tumours; i++) {
+        const phantom_ball *t = &b->tumour[i];
+        const double d = inside(t, scanner[0], scanner[1], scanner[2]);
+        paint(&value, b->tumour_hu, d, blur);
+        *mask = d > 0 ? 2 : *mask;
     }
     return value;
 }

@@ -18,10 +18,13 @@ typedef enum phantom_organ {
     PHANTOM_NO_LESION,
     PHANTOM_LIVER,
     PHANTOM_LUNG,
-    PHANTOM_KIDNEY
+    PHANTOM_KIDNEY,
+    PHANTOM_COLON,
+    PHANTOM_PANCREAS
 } phantom_organ;
 
 #define PHANTOM_LOOPS 64 /* bowel loops */
+#define PHANTOM_TUMOURS 4
 
 /* A patient.  Coordinates are LPS mm, origin in the body's axis at the pelvic floor; z from 0
  * (upper thigh) to PHANTOM_TOP_MM (neck). */
@@ -39,16 +42,32 @@ typedef struct phantom_body {
     phantom_ball loop[PHANTOM_LOOPS];
     double loop_hu[PHANTOM_LOOPS];
     phantom_organ lesion_organ;
-    phantom_ball lesion;            /* rx == ry == rz; rx is its radius in mm */
+    phantom_ball lesion; /* rx == ry == rz; rx is its radius in mm; bends with the body */
     double lesion_hu;
+    bool has_colon_and_pancreas;    /* bodies with tumours only */
+    phantom_ball colon[2], pancreas;
+    double pancreas_hu;
+    phantom_organ organ;            /* in which tumours may be: one host, or two alike */
+    phantom_ball host[2];
+    int n_hosts, n_tumours;
+    phantom_ball tumour[PHANTOM_TUMOURS]; /* true balls of radius rx around LPS mm: do not bend */
+    double tumour_hu;
 } phantom_body;
 
+/* A body with a lesion; colon and pancreas are not drawn. */
 void phantom_body_make(uint64_t seed, phantom_organ lesion_organ, double lesion_diameter_mm,
                        phantom_body *out);
 
-/* HU at a point, edges softened over `blur_mm`; *in_lesion tells whether the point lies in the
- * lesion. */
+/* A body with all organs and `enhancement`, and n (0 .. PHANTOM_TUMOURS) tumours in `organ` (colon,
+ * liver, lung or pancreas) that keep PHANTOM_GAP_MM from each other.  diameters_mm: the largest
+ * first; one that finds no room in many tries shrinks, which shows in out->tumour. */
+#define PHANTOM_GAP_MM 12.0
+void phantom_body_make_tumours(uint64_t seed, double enhancement, phantom_organ organ,
+                               const double *diameters_mm, int n, phantom_body *out);
+
+/* HU at a point, edges softened over `blur_mm`.  *mask: 1 in the lesion; in bodies with tumours 1 in
+ * the organ and 2 in a tumour; else 0. */
 double phantom_body_hu(const phantom_body *body, double x, double y, double z, double blur_mm,
-                       bool *in_lesion);
+                       int16_t *mask);
 
 #endif

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What eval_slabs.py and eval_regions.py share: running cmir, intervals, paired tests, tables.
+"""What eval_slabs.py, eval_regions.py and study_method.py share: running cmir, intervals, paired tests, tables.
 
 Imported only. The one idea: every command is run as a user would run it and remembered, so that a report can
 print what made its figures."""
@@ -72,6 +72,56 @@ def sign_flip(differences, seed=1, rounds=100000):
         return float(np.mean(np.abs(signs @ d) >= abs(d.sum()) - 1e-9))
     signs = np.random.default_rng(seed).integers(0, 2, (rounds, len(d))) * 2 - 1
     return float((np.sum(np.abs(signs @ d) >= abs(d.sum()) - 1e-9) + 1) / (rounds + 1))
+
+
+class ByPatient:
+    """Patients resampled whole: the same samples for every figure made of it, so differences are paired."""
+
+    def __init__(self, patients, seed=1, rounds=2000):
+        names, self.patient = np.unique(patients, return_inverse=True)
+        self.n = len(names)
+        picks = np.random.default_rng(seed).integers(0, self.n, (rounds, self.n))
+        self.counts = np.stack([np.bincount(p, minlength=self.n) for p in picks])   # [rounds, patients]
+
+    def sums(self, values):
+        return np.bincount(self.patient, np.asarray(values, float), self.n)
+
+    def ratio(self, values, weights=None):
+        """-> sum of values / sum of weights (default: the mean), its figure in every sample."""
+        v, w = self.sums(values), self.sums(np.ones(len(values)) if weights is None else weights)
+        return v.sum() / w.sum(), self.counts @ v / (self.counts @ w)
+
+    def pairs(self, score, positive):
+        """-> how many (positive, negative) pairs two patients form that are ranked right (ties: half), and of how many."""
+        score, positive = np.asarray(score, float), np.asarray(positive, bool)
+        d = score[positive][:, None] - score[~positive][None, :]
+        cell = self.patient[positive][:, None] * self.n + self.patient[~positive][None, :]
+        right = np.bincount(cell.ravel(), ((d > 0) + 0.5 * (d == 0)).ravel(), self.n ** 2)
+        return right.reshape(self.n, -1), np.bincount(cell.ravel(), minlength=self.n ** 2).reshape(self.n, -1)
+
+    def auroc(self, score, positive):
+        """-> area under the ROC curve of all queries together, the same in every sample."""
+        right, of = self.pairs(score, positive)
+        return right.sum() / of.sum(), (((self.counts @ right) * self.counts).sum(1)
+                                        / np.maximum(1, ((self.counts @ of) * self.counts).sum(1)))
+
+
+def interval(samples):
+    return tuple(float(x) for x in np.percentile(samples, [2.5, 97.5]))
+
+
+def spelt(figure, samples):
+    """0.812 [0.700, 0.900]"""
+    return '%.3f [%.3f, %.3f]' % ((figure,) + interval(samples))
+
+
+def holm(p):
+    """Holm's correction of several p."""
+    p, order, worst, out = np.asarray(p, float), np.argsort(p), 0.0, np.empty(len(p))
+    for k, i in enumerate(order):
+        worst = max(worst, min(1.0, p[i] * (len(p) - k)))
+        out[i] = worst
+    return out
 
 
 def rate(k, n):

@@ -381,7 +381,8 @@ static void
 test_other_encoder(void **unused)
 {
     const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
-    const cmir_binding own = {e->name, e->version, e->sha256, e->card_json, "", e->dim, CMIR_AXIAL};
+    const cmir_binding own = {e->name, e->version, e->sha256,  e->card_json,
+                              "",      e->dim,     CMIR_AXIAL, NULL};
     cmir_binding others[] = {own, own, own, own, own};
     static const char *const field[] = {"name", "version", "sha256", "card", "dimension"};
     cmir_archive *archive = open_archive(CMIR_READ), *other;
@@ -494,7 +495,7 @@ test_score_names(void **unused)
     cmir_score score;
 
     (void)unused;
-    for (int s = CMIR_MAXSIM; s <= CMIR_MEAN; s++) {
+    for (int s = CMIR_MAXSIM; s <= CMIR_WEIGHTED; s++) {
         OK(cmir_score_parse(cmir_score_name((cmir_score)s), &score, &err));
         assert_int_equal(score, s);
     }
@@ -663,8 +664,8 @@ test_batch(void **unused)
     bad[1].rows[5 * (size_t)bad[1].dim] = NAN;
     bad[2].n_slices = 0;
     make_queries(archive, other, good, bad, queries);
-    for (int k = 0; k < 12; k++) {
-        o.score = (cmir_score)(k % 6);
+    for (int k = CMIR_MAXSIM; k <= CMIR_WEIGHTED; k++) {
+        o.score = (cmir_score)k;
         o.exclude = (cmir_exclude)(k % 4);
         o.n_threads = (uint32_t)k % 5;
         o.limit = k % 2 == 0 ? 0 : 3;

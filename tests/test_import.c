@@ -463,7 +463,7 @@ test_search_with_embeddings(void **state)
         const uint8_t *own = m.item[i].marks == NULL ? marks : m.item[i].marks;
         const cmir_embeddings e = {m.rows[i], (uint8_t *)(uintptr_t)own, m.item[i].n_slices, DIM};
 
-        for (int score = CMIR_MAXSIM; score <= CMIR_MEAN; score++) {
+        for (int score = CMIR_MAXSIM; score <= CMIR_WEIGHTED; score++) {
             o.score = (cmir_score)score;
             OK(cmir_search_stored(archive, archive, m.id[i], &o, &stored, &err));
             OK(cmir_search_embeddings(archive, &e, m.id[i], &o, &given, &err));

@@ -412,7 +412,7 @@ test_refusals(void **state)
     assert_int_equal(cmir_match_rows(&none, s.center, &rows, 1, 0, &match, NULL), CMIR_EINVAL);
     odd.padded_dim = 65;
     assert_int_equal(cmir_match_rows(&odd, s.center, NULL, 0, 0, &match, NULL), CMIR_EINVAL);
-    o.score = (cmir_score)6;
+    o.score = (cmir_score)(CMIR_WEIGHTED + 1);
     assert_int_equal(cmir_rank(&q.query, &s, &o, out, &n, &work, NULL), CMIR_EINVAL);
     /* Slice numbers that would index beyond an array. */
     static const uint32_t bad[][3] = {{0, 1, 3}, {0, 0, 1}, {2, 1, 0}};
@@ -674,11 +674,30 @@ get_u32(FILE *f)
     return value;
 }
 
+/* The matches that a score shows. */
+static void
+print_matches(const cmir_query *q, const cmir_snapshot *s, const cmir_rank_options *o, size_t c)
+{
+    const cmir_rows *rows = &s->candidate[c].rows;
+    cmir_match *matches = must_alloc(q->n_rows, sizeof *matches);
+    cmir_error err = {0};
+    const cmir_status st =
+        o->score == CMIR_ORDERED
+            ? cmir_match_ordered(q, &rows, o->spacing_ratio + c, 1, o->cpu_flags, matches, &err)
+            : cmir_match_rows(q, s->center, &rows, 1, o->cpu_flags, matches, &err);
+
+    if (st != CMIR_OK)
+        exit(1);
+    for (uint32_t k = 0; k < q->n_rows; k++)
+        printf(" %" PRIu32 " %" PRIu32 " %.9g", matches[k].query_slice, matches[k].match_slice,
+               (double)matches[k].similarity);
+    free(matches);
+}
+
 static void
 print_ranking(const cmir_query *q, const cmir_snapshot *s, const cmir_rank_options *o)
 {
     cmir_ranked *ranked = must_alloc(o->limit, sizeof *ranked);
-    cmir_match *matches = must_alloc(q->n_rows, sizeof *matches);
     cmir_error err = {0};
     cmir_rank_work work;
     size_t n;
@@ -688,20 +707,12 @@ print_ranking(const cmir_query *q, const cmir_snapshot *s, const cmir_rank_optio
         exit(1);
     }
     for (size_t i = 0; i < n; i++) {
-        const cmir_rows *rows = &s->candidate[ranked[i].candidate].rows;
-
         printf("%d %zu %.17g", (int)o->score, ranked[i].candidate, ranked[i].score);
-        if (o->score == CMIR_MAXSIM) {
-            if (cmir_match_rows(q, s->center, &rows, 1, o->cpu_flags, matches, &err) != CMIR_OK)
-                exit(1);
-            for (uint32_t k = 0; k < q->n_rows; k++)
-                printf(" %" PRIu32 " %" PRIu32 " %.9g", matches[k].query_slice,
-                       matches[k].match_slice, (double)matches[k].similarity);
-        }
+        if (o->score == CMIR_MAXSIM || o->score == CMIR_ORDERED)
+            print_matches(q, s, o, ranked[i].candidate);
         printf("\n");
     }
     free(ranked);
-    free(matches);
 }
 
 /* Rows come by slice number, with a mark for each. */
@@ -725,8 +736,10 @@ rank_case(const char *path)
     memcpy(q.slice, query_slice, m * sizeof *query_slice);
     const uint32_t n_candidates = get_u32(f);
     cmir_snapshot s = make_snapshot(n_candidates, dim);
+    double *ratio = must_alloc(n_candidates, sizeof *ratio);
     for (size_t c = 0; c < n_candidates; c++) {
         const uint32_t n = get_u32(f);
+        get(f, &ratio[c], 1, sizeof *ratio);
         float *rows = must_alloc((size_t)n * dim, sizeof *rows);
         uint8_t *marks = must_alloc(n, 1);
 
@@ -737,10 +750,12 @@ rank_case(const char *path)
         free(marks);
     }
     fclose(f);
-    for (int score = CMIR_MAXSIM; score <= CMIR_MEAN; score++) {
+    o.spacing_ratio = ratio;
+    for (int score = CMIR_MAXSIM; score <= CMIR_WEIGHTED; score++) {
         o.score = (cmir_score)score;
         print_ranking(&q.query, &s, &o);
     }
+    free(ratio);
     free_snapshot(&s);
     free_query(&q);
     free(query_rows);

@@ -2,7 +2,7 @@
 /* cmir/search.h: volumes that look like a query, and which slices match.
  *
  * The method is C-MIR (arXiv 2507.17412): late interaction of slice embeddings.  The slice-vote
- * baselines are those of 3D-MIR (arXiv 2311.13752), with exact neighbours. */
+ * baselines are those of 3D-MIR (arXiv 2311.13752), with exact neighbours; so are the pooled ones. */
 #ifndef CMIR_SEARCH_H
 #define CMIR_SEARCH_H
 
@@ -23,7 +23,18 @@ typedef enum cmir_score {
                            volume id ascending */
     CMIR_MAX = 3,       /* the same: best hit; ties: first seen first */
     CMIR_SUM = 4,       /* the same: sum of the hits' similarities; ties: first seen first */
-    CMIR_MEAN = 5       /* cosine of the mean embeddings */
+    CMIR_MEAN = 5,      /* cosine of the mean embeddings */
+    CMIR_MEDIAN = 6,    /* cosine of the element-wise medians */
+    CMIR_MAX_POOL = 7,  /* cosine of the element-wise maxima */
+    CMIR_STD = 8,       /* cosine of the element-wise standard deviations; 0 of one slice */
+    /* Of this project; docs/method.md has the definitions in full. */
+    CMIR_LENGTH_CORRECTED = 9, /* maxsim - b (H_n - mean of H), H_n = 1 + 1/2 + ... + 1/n; b >= 0 by
+                           least squares over the candidates, 0 of fewer than 20 of them */
+    CMIR_ORDERED = 10,  /* (1/m) sum_i S_ij(i): j(i) the best assignment that never turns back, near
+                           the best line from query to candidate, in either direction.  The result's
+                           matches are these */
+    CMIR_WEIGHTED = 11  /* (1/m) sum_i w_i max_j S_ij; w_i of mean 1, in proportion to 1 less the
+                           mean of max_j S_ij over the candidates */
 } cmir_score;
 
 /* Which volumes may not answer a query that knows its own series, study or patient. */
@@ -51,6 +62,12 @@ typedef struct cmir_search_options {
     bool exhaustive;       /* maxsim scores every volume; otherwise, in archives of more than
                               128 volumes, those that a first look keeps */
     uint32_t n_rerank;     /* volumes that the first look keeps; 0: chosen by the archive's size */
+    uint32_t n_neighbours; /* cases that give evidence (evidence.h), CMIR_EVIDENCE_LEAST to _MOST;
+                              0: no evidence.  It does not depend on `limit` */
+    const char *contrast_label; /* which slices of the query look more like cases with this label than
+                              like cases without (evidence.h: cmir_contrast); NULL: not asked */
+    const char *contrast_value; /* with: this value, without: another one; NULL: a number above 0, one
+                              that is not */
     bool scores_only;      /* hits have a rank, a score and a record that knows its id and nothing else:
                               no matches, no run.  For long lists, which cost less then */
 } cmir_search_options;
@@ -66,13 +83,17 @@ typedef struct cmir_hit {
     uint32_t rank;           /* from 1 */
     double score;
     const cmir_record *record;
-    const cmir_match *matches; /* one per query slice that took part, in query order */
+    const cmir_match *matches; /* one per query slice that took part, in query order: its most
+                                  similar slice, or what `ordered` assigns it */
     uint32_t n_matches;
     uint32_t best;           /* index into matches of the highest similarity; ties: the first */
     uint32_t match_first, match_last; /* the matched run in the candidate (docs/method.md) */
     double match_mm[2];      /* where it starts and ends, lower value first */
     uint32_t query_first, query_last; /* query slices whose match lies in that run */
 } cmir_hit;
+
+struct cmir_evidence; /* evidence.h */
+struct cmir_contrast;
 
 typedef struct cmir_result {
     cmir_score score;
@@ -82,20 +103,23 @@ typedef struct cmir_result {
     size_t n_hits;
     uint64_t n_candidates;     /* volumes that passed the filters */
     uint64_t n_reranked;       /* of them, those that the first look kept: all, or fewer */
+    const struct cmir_evidence *evidence; /* NULL where none was asked for */
+    const struct cmir_contrast *contrast; /* NULL where none was asked for */
     double seconds;            /* of the search itself, encoding not counted */
 } cmir_result;
 
 /* cmir_search_volume() searches with a volume from outside the archive: it is encoded first
  * (`encoder` must be the archive's).  cmir_search_stored() searches with a volume of an archive
- * `query_archive` (which may be `archive` itself) of the same encoder.  Errors: CMIR_EINVAL
+ * `query_archive` (which may be `archive` itself) of the same encoder; where `archive` is fitted, of
+ * the same fit or of its base encoder.  Errors: CMIR_EINVAL
  * (slices, `where`: the message shows the place), CMIR_ENOTFOUND, CMIR_EMISMATCH, CMIR_ENOMEM.  An
  * archive in which nothing passes the filters gives a result of 0 hits.  The result is owned by
  * the caller and outlives the archive.
  *
  * Scores and matches are exact.  Stored embeddings are rows in fixed point (16 bits, docs/format.md),
- * and so is the query; every product and every sum over slices is an integer, so scores, order and
- * matching slices are those of a brute force over the stored embeddings, bit for bit the same on
- * every CPU and with any number of threads.  With `exhaustive`, and for every score but maxsim, no
+ * and so is the query; every product is an integer, and what is made of them is added in a fixed
+ * order, so scores, order and matching slices are those of a brute force over the stored embeddings,
+ * bit for bit the same on every CPU and with any number of threads.  With `exhaustive`, and for every score but maxsim, no
  * volume that belongs into the list is left out; without, maxsim leaves out what its first look did
  * not keep (recall: docs/performance.md). */
 CMIR_API cmir_status
@@ -106,8 +130,8 @@ cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archiv
                    const char *volume_id, const cmir_search_options *options, cmir_result **out,
                    cmir_error *err);
 /* cmir_search_embeddings() searches with embeddings of the caller's (borrowed; rows of any length
- * but 0, of the archive's encoder); volume_id names the query in the result, and the volume of that
- * id is what CMIR_EXCLUDE_VOLUME leaves out. */
+ * but 0, of the archive's encoder, of a fitted archive's base encoder); volume_id names the query in
+ * the result, and the volume of that id is what CMIR_EXCLUDE_VOLUME leaves out. */
 CMIR_API cmir_status
 cmir_search_embeddings(const cmir_archive *archive, const cmir_embeddings *embeddings,
                        const char *volume_id, const cmir_search_options *options,

@@ -10,7 +10,14 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-static const char *const score_names[] = {"maxsim", "symmetric", "freq", "max", "sum", "mean"};
+static const char *const score_names[] = {
+    [CMIR_MAXSIM] = "maxsim",   [CMIR_SYMMETRIC] = "symmetric",
+    [CMIR_FREQ] = "freq",       [CMIR_MAX] = "max",
+    [CMIR_SUM] = "sum",         [CMIR_MEAN] = "mean",
+    [CMIR_MEDIAN] = "median",   [CMIR_MAX_POOL] = "max-pool",
+    [CMIR_STD] = "std",         [CMIR_LENGTH_CORRECTED] = "length-corrected",
+    [CMIR_ORDERED] = "ordered", [CMIR_WEIGHTED] = "weighted",
+};
 #define N_SCORES (sizeof score_names / sizeof score_names[0])
 
 const char *
@@ -29,7 +36,8 @@ cmir_score_parse(const char *name, cmir_score *out, cmir_error *err)
         }
     }
     return FAIL(err, CMIR_EINVAL,
-                "no such score: '%s'; there are maxsim, symmetric, freq, max, sum and mean",
+                "no such score: '%s'; there are maxsim, symmetric, freq, max, sum, mean, median, "
+                "max-pool, std, length-corrected, ordered and weighted",
                 name == NULL ? "" : name);
 }
 
@@ -38,6 +46,34 @@ cmir_engine_result_new(cmir_engine_result **out, cmir_error *err)
 {
     *out = cmir_alloc_zeroed(1, sizeof **out);
     return *out != NULL ? CMIR_OK : FAIL(err, CMIR_ENOMEM, "no memory for a search result");
+}
+
+cmir_status
+cmir_engine_contrast_new(cmir_engine_result *result, const char *label, const char *value,
+                         cmir_engine_contrast **out, cmir_error *err)
+{
+    cmir_engine_contrast *c = cmir_alloc_zeroed(1, sizeof *c);
+
+    *out = result->contrast = c;
+    if (c != NULL) {
+        c->view.label = c->label = cmir_strdup(label);
+        c->view.value = c->value = cmir_strdup(value);
+    }
+    if (c == NULL || c->label == NULL || (c->value == NULL) != (value == NULL))
+        return FAIL(err, CMIR_ENOMEM, "no memory for a contrast");
+    result->view.contrast = &c->view;
+    return CMIR_OK;
+}
+
+static void
+free_contrast(cmir_engine_contrast *c)
+{
+    if (c == NULL)
+        return;
+    free(c->slices);
+    free(c->label);
+    free(c->value);
+    free(c);
 }
 
 void
@@ -51,6 +87,8 @@ cmir_engine_result_free(cmir_engine_result *result)
     free(result->hits);
     free(result->matches);
     cmir_record_free(result->query);
+    cmir_engine_evidence_free(result->evidence);
+    free_contrast(result->contrast);
     free(result);
 }
 

@@ -119,9 +119,8 @@ cmir_match_exact(const cmir_prepared *p, const cmir_rows *rows, cmir_scratch *s)
     return (double)sum / ((double)m * CMIR_UNIT * CMIR_UNIT);
 }
 
-/* Before slice numbers index arrays. */
-static cmir_status
-check_rows(const cmir_query *query, const cmir_rows *rows, cmir_error *err)
+cmir_status
+cmir_match_check(const cmir_query *query, const cmir_rows *rows, cmir_error *err)
 {
     if (rows->padded_dim != query->padded_dim || rows->n_scored == 0)
         return FAIL(err, CMIR_EMISMATCH, "candidate: %u rows of %u dimensions, query of %u",
@@ -142,7 +141,7 @@ cmir_match_rows(const cmir_query *query, const int16_t *center, const cmir_rows 
     cmir_status st = CMIR_OK;
 
     for (size_t c = 0; c < n && st == CMIR_OK; c++) {
-        st = check_rows(query, rows[c], err);
+        st = cmir_match_check(query, rows[c], err);
         n_rows_max = rows[c]->n_scored > n_rows_max ? rows[c]->n_scored : n_rows_max;
     }
     if (st == CMIR_OK)

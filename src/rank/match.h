@@ -43,4 +43,7 @@ void cmir_products_with_mean(const cmir_prepared *p, const cmir_rows *rows, cmir
 /* Fills winner and winner_row for every query row (lowest row of equals); gives the maxsim score. */
 double cmir_match_exact(const cmir_prepared *p, const cmir_rows *rows, cmir_scratch *s);
 
+/* Whether a candidate can be matched, asked before its slice numbers index arrays. */
+cmir_status cmir_match_check(const cmir_query *query, const cmir_rows *rows, cmir_error *err);
+
 #endif

@@ -150,8 +150,8 @@ place(cmir_prepared *p, struct carve *c)
     p->means = part(c, (size_t)2 * CMIR_MAX_STAGES * p->query->padded_dim, sizeof *p->means);
 }
 
-static cmir_status
-check_query(const cmir_query *query, cmir_error *err)
+cmir_status
+cmir_query_check(const cmir_query *query, cmir_error *err)
 {
     const uint32_t m = query->n_rows, width = query->padded_dim;
 
@@ -170,7 +170,7 @@ cmir_prepare(const cmir_query *query, const int16_t *center, unsigned cpu_flags,
     struct carve c = {0};
 
     memset(out, 0, sizeof *out);
-    const cmir_status st = check_query(query, err);
+    const cmir_status st = cmir_query_check(query, err);
     if (st != CMIR_OK)
         return st;
     out->query = query;
@@ -231,7 +231,7 @@ cmir_sample_make(const cmir_query *query, const int16_t *center, unsigned cpu_fl
     int8_t *codes = NULL;
 
     memset(out, 0, sizeof *out);
-    const cmir_status st = check_query(query, err);
+    const cmir_status st = cmir_query_check(query, err);
     if (st != CMIR_OK)
         return st;
     cmir_kernels_init(&out->kernels, cpu_flags);

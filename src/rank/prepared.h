@@ -48,6 +48,9 @@ cmir_status cmir_sample_make(const cmir_query *query, const int16_t *center, uns
                              cmir_sample *out, cmir_error *err);
 void cmir_sample_free(cmir_sample *sample); /* a zeroed one is fine */
 
+/* CMIR_EINVAL for a query that cannot be searched with: no rows, too many, an odd width. */
+cmir_status cmir_query_check(const cmir_query *query, cmir_error *err);
+
 cmir_status cmir_prepare(const cmir_query *query, const int16_t *center, unsigned cpu_flags,
                          cmir_prepared *out, cmir_error *err);
 void cmir_prepared_free(cmir_prepared *prepared); /* a zeroed one is fine */

@@ -116,12 +116,41 @@ check_shapes(const cmir_query *q, const cmir_snapshot *snapshot, cmir_error *err
     return CMIR_OK;
 }
 
+static bool
+is_vote(cmir_score score)
+{
+    return score == CMIR_FREQ || score == CMIR_MAX || score == CMIR_SUM;
+}
+
+static cmir_status
+score_candidates(const cmir_prepared *p, const cmir_snapshot *snapshot, const cmir_rank_options *o,
+                 uint32_t n_threads, cmir_scores *scores, cmir_rank_work *work, cmir_error *err)
+{
+    switch (o->score) {
+    case CMIR_MAXSIM: return rank_maxsim(p, snapshot, o, n_threads, scores, work, err);
+    case CMIR_SYMMETRIC: return cmir_rank_symmetric(p, snapshot, n_threads, scores, err);
+    case CMIR_FREQ:
+    case CMIR_MAX:
+    case CMIR_SUM: return cmir_rank_votes(p, snapshot, o->score, n_threads, scores, err);
+    case CMIR_MEAN:
+    case CMIR_MEDIAN:
+    case CMIR_MAX_POOL:
+    case CMIR_STD: return cmir_rank_pooled(p, snapshot, o->score, n_threads, scores, err);
+    case CMIR_LENGTH_CORRECTED:
+        return cmir_rank_length_corrected(p, snapshot, n_threads, scores, err);
+    case CMIR_ORDERED:
+        return cmir_rank_ordered(p, snapshot, o->spacing_ratio, n_threads, scores, err);
+    case CMIR_WEIGHTED: return cmir_rank_weighted(p, snapshot, n_threads, scores, err);
+    default: return FAIL(err, CMIR_EINVAL, "score: %d is none", (int)o->score);
+    }
+}
+
 cmir_status
 cmir_rank(const cmir_query *query, const cmir_snapshot *snapshot, const cmir_rank_options *o,
           cmir_ranked *out, size_t *n_out, cmir_rank_work *work, cmir_error *err)
 {
     const size_t n = cmir_snapshot_count(snapshot);
-    const bool votes = o->score == CMIR_FREQ || o->score == CMIR_MAX || o->score == CMIR_SUM;
+    const bool votes = is_vote(o->score);
     uint32_t n_threads = o->n_threads == 0 ? cmir_cpu_count() : o->n_threads;
     cmir_prepared prepared;
     cmir_scores scores = {0};
@@ -129,8 +158,6 @@ cmir_rank(const cmir_query *query, const cmir_snapshot *snapshot, const cmir_ran
 
     *n_out = 0;
     *work = (cmir_rank_work){.n_reranked = n};
-    if ((unsigned)o->score > CMIR_MEAN)
-        return FAIL(err, CMIR_EINVAL, "score: %d is none", (int)o->score);
     if ((st = check_shapes(query, snapshot, err)) != CMIR_OK || n == 0 || o->limit == 0)
         return st;
     n_threads = n_threads > CMIR_MAX_THREADS ? CMIR_MAX_THREADS : n_threads;
@@ -139,12 +166,8 @@ cmir_rank(const cmir_query *query, const cmir_snapshot *snapshot, const cmir_ran
         CMIR_OK)
         return st;
     st = cmir_scores_make(n, votes, votes || o->score == CMIR_MAXSIM, &scores, err);
-    if (st == CMIR_OK && votes)
-        st = cmir_rank_votes(&prepared, snapshot, o->score, n_threads, &scores, err);
-    else if (st == CMIR_OK && o->score == CMIR_MAXSIM)
-        st = rank_maxsim(&prepared, snapshot, o, n_threads, &scores, work, err);
-    else if (st == CMIR_OK)
-        st = cmir_rank_pairwise(&prepared, snapshot, o->score, n_threads, &scores, err);
+    if (st == CMIR_OK)
+        st = score_candidates(&prepared, snapshot, o, n_threads, &scores, work, err);
     if (st == CMIR_OK)
         *n_out = cmir_select_best(&scores, n, o->limit, out);
     cmir_scores_free(&scores);

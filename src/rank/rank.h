@@ -37,12 +37,14 @@ typedef struct cmir_rank_options {
     unsigned cpu_flags;  /* base/cpu.h */
     const double *looked; /* a first look that was taken already: by number in the listing
                              (cmir_snapshot_number()); NULL: none */
+    const double *spacing_ratio; /* ordered: the query's slice spacing over that of each candidate,
+                                    by its index; not above 0: unknown.  NULL: all unknown */
 } cmir_rank_options;
 
 /* What a search did. */
 typedef struct cmir_rank_work {
     uint64_t n_reranked; /* candidates left after the first look */
-    uint64_t n_exact;    /* of them, scored exactly */
+    uint64_t n_exact; /* of them, scored exactly */
     double screened; /* share of the products of query rows with rows of the n_reranked that were
                             computed; the others could not matter */
 } cmir_rank_work;
@@ -60,7 +62,8 @@ bool cmir_rank_looks_first(const cmir_rank_options *options, size_t n);
  * (room for `limit`), best first; *n_out tells how many.  freq, max and sum list only volumes that received a vote.
  *
  * Exact: a score is computed from integers, so it is the same bits on every CPU, with any number of
- * threads; it equals a brute force over the stored rows but for the rounding of one division.
+ * threads; it equals a brute force over the stored rows but for the rounding of one division, or,
+ * where a score is more than a sum, of a few operations in a fixed order.
  * Volumes are left unscored only where a proven bound keeps them out of the list (screen.c), or,
  * for maxsim in large archives unless `exhaustive`, where the first look did not keep them
  * (coarse.c).  Equal scores by volume id unless search.h says otherwise. */
@@ -73,6 +76,12 @@ cmir_status cmir_rank(const cmir_query *query, const cmir_snapshot *snapshot,
 cmir_status cmir_match_rows(const cmir_query *query, const int16_t *center,
                             const cmir_rows *const *rows, size_t n, unsigned cpu_flags,
                             cmir_match *out, cmir_error *err);
+
+/* cmir_match_ordered() gives the matches of `ordered` instead (ordered.c); spacing_ratio of each
+ * candidate as in cmir_rank_options. */
+cmir_status cmir_match_ordered(const cmir_query *query, const cmir_rows *const *rows,
+                               const double *spacing_ratio, size_t n, unsigned cpu_flags,
+                               cmir_match *out, cmir_error *err);
 
 /* The matched run of a hit: locate.c tells the definition. */
 typedef struct cmir_run {

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* scores.c: the best candidates by score.  Called by rank.c and coarse.c.
+/* scores.c: the best candidates by score.  Called by the files of rank.
  *
  * The one idea: threads write scores to the candidates' own places, and one thread makes the order
  * afterwards, so the result does not depend on how many threads ran. */
 #include "rank/scores.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/thread.h"
 
 cmir_status
 cmir_scores_make(size_t n, bool with_first, bool with_listed, cmir_scores *out, cmir_error *err)
@@ -90,6 +92,37 @@ cmir_select_best(const cmir_scores *s, size_t n_candidates, size_t limit, cmir_r
         sift_down(s, out, end - 1, 0);
     }
     return n;
+}
+
+struct each {
+    cmir_score_fn fn;
+    void *ctx;
+    double *score;
+    size_t n;
+    atomic_size_t next;
+};
+
+static void
+score_some(void *ctx, uint32_t thread)
+{
+    struct each *job = ctx;
+
+    for (;;) {
+        const size_t c = atomic_fetch_add(&job->next, 1);
+
+        if (c >= job->n)
+            return;
+        job->score[c] = job->fn(job->ctx, thread, c);
+    }
+}
+
+void
+cmir_score_each(cmir_score_fn fn, void *ctx, size_t n, uint32_t n_threads, double *score)
+{
+    struct each job = {.fn = fn, .ctx = ctx, .score = score, .n = n};
+
+    atomic_init(&job.next, 0);
+    cmir_parallel(n_threads, score_some, &job);
 }
 
 void

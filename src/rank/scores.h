@@ -29,10 +29,26 @@ cmir_status cmir_screen(const cmir_prepared *p, const cmir_snapshot *snapshot, c
                         size_t n, uint32_t limit, uint32_t n_threads, cmir_scores *scores,
                         cmir_rank_work *work, cmir_error *err);
 
-/* pairwise.c: symmetric and mean, of every candidate. */
-cmir_status cmir_rank_pairwise(const cmir_prepared *p, const cmir_snapshot *snapshot,
-                               cmir_score score, uint32_t n_threads, cmir_scores *scores,
-                               cmir_error *err);
+/* The score of one candidate.  Called by many threads at once, `thread` tells which. */
+typedef double (*cmir_score_fn)(void *ctx, uint32_t thread, size_t candidate);
+
+/* score[c] = fn(ctx, ., c) for all n candidates, which the threads share out. */
+void cmir_score_each(cmir_score_fn fn, void *ctx, size_t n, uint32_t n_threads, double *score);
+
+/* Scores of every candidate, each in the file of its name; pooled.c: mean, median, max-pool, std. */
+cmir_status cmir_rank_symmetric(const cmir_prepared *p, const cmir_snapshot *snapshot,
+                                uint32_t n_threads, cmir_scores *scores, cmir_error *err);
+cmir_status cmir_rank_pooled(const cmir_prepared *p, const cmir_snapshot *snapshot,
+                             cmir_score score, uint32_t n_threads, cmir_scores *scores,
+                             cmir_error *err);
+cmir_status cmir_rank_length_corrected(const cmir_prepared *p, const cmir_snapshot *snapshot,
+                                       uint32_t n_threads, cmir_scores *scores, cmir_error *err);
+cmir_status cmir_rank_weighted(const cmir_prepared *p, const cmir_snapshot *snapshot,
+                               uint32_t n_threads, cmir_scores *scores, cmir_error *err);
+/* ordered.c; `spacing_ratio` as in rank.h. */
+cmir_status cmir_rank_ordered(const cmir_prepared *p, const cmir_snapshot *snapshot,
+                              const double *spacing_ratio, uint32_t n_threads, cmir_scores *scores,
+                              cmir_error *err);
 
 /* votes.c: freq, max and sum; `scores` is made with first and listed. */
 cmir_status cmir_rank_votes(const cmir_prepared *p, const cmir_snapshot *snapshot, cmir_score score,

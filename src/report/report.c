@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "report/evidence.h"
 #include "report/hit.h"
 #include "report/html.h"
 #include "report/page.h"
@@ -33,6 +34,21 @@ static const char *const score_sentences[] = {
     [CMIR_SUM] = "Every slice of the query fetches its 20 nearest slices of all volumes; the score "
                  "is the sum of the similarities of this volume's.",
     [CMIR_MEAN] = "The cosine similarity of the mean of all slices' embeddings (1: the same).",
+    [CMIR_MEDIAN] = "The cosine similarity of the element-wise median of all slices' embeddings "
+                    "(1: the same).",
+    [CMIR_MAX_POOL] = "The cosine similarity of the element-wise maximum of all slices' embeddings "
+                      "(1: the same).",
+    [CMIR_STD] = "The cosine similarity of the element-wise standard deviation of all slices' "
+                 "embeddings (1: the same).",
+    [CMIR_LENGTH_CORRECTED] = "For every slice of the query the most similar slice of the volume "
+                              "is taken; the score is the mean of those cosine similarities, less "
+                              "what volumes of so many slices reach by their length.",
+    [CMIR_ORDERED] = "The slices of the query are laid along the volume in one direction, none "
+                     "before its predecessor, as they match best; the score is the mean of those "
+                     "cosine similarities (1: the same).",
+    [CMIR_WEIGHTED] = "For every slice of the query the most similar slice of the volume is taken; "
+                      "the score is the mean of those cosine similarities, in which slices that "
+                      "every volume has something alike for count less (1: the same).",
 };
 
 static const char *const plane_names[] = {"axial", "coronal", "sagittal"};
@@ -163,7 +179,7 @@ check_arguments(const cmir_result *result, const cmir_archive *archive,
         return FAIL(err, CMIR_EINVAL, "report: result, archive and path must be given");
     if (o->struct_nbytes != sizeof *o)
         return FAIL(err, CMIR_EINVAL, "report options: struct_nbytes is not that of this library");
-    if ((unsigned)result->score > CMIR_MEAN)
+    if ((unsigned)result->score > CMIR_WEIGHTED)
         return FAIL(err, CMIR_EINVAL, "report: score %d is none", (int)result->score);
     return CMIR_OK;
 }
@@ -188,7 +204,9 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
     write_head(&page, result);
     if ((st = write_query(&page, result, info, &query, o->command, err)) == CMIR_OK &&
         (st = write_hits(result, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {
+        cmir_contrast_write(&page, result->query, result->contrast);
         write_summary(&page, result, &rows, n_shown);
+        cmir_evidence_write(&page, result->evidence, n_shown);
         if (sections.nbytes > 0)
             cmir_buf_add(&page, sections.data, sections.nbytes);
         cmir_page_close(&page);

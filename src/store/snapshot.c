@@ -304,6 +304,18 @@ cmir_snapshot_number(const cmir_snapshot *snapshot, size_t index)
     return snapshot->index == NULL ? index : snapshot->index[index];
 }
 
+cmir_db *
+cmir_snapshot_db(const cmir_snapshot *snapshot)
+{
+    return snapshot->db;
+}
+
+cmir_store *
+cmir_snapshot_store(const cmir_snapshot *snapshot)
+{
+    return snapshot->store;
+}
+
 const int16_t *
 cmir_snapshot_center(const cmir_snapshot *snapshot)
 {
@@ -318,6 +330,26 @@ cmir_snapshot_get(const cmir_snapshot *snapshot, size_t index)
     if (snapshot->only_id != NULL)
         return &snapshot->only;
     return &snapshot->listing->candidates[snapshot->index == NULL ? index : snapshot->index[index]];
+}
+
+/* The catalogue's order is the listing's. */
+cmir_status
+cmir_snapshot_spacings(const cmir_snapshot *s, double *mm, cmir_error *err)
+{
+    cmir_stmt *q;
+    size_t number = 0, at = 0;
+    bool row;
+    cmir_status st =
+        cmir_stmt_open(s->db, "SELECT slice_spacing_mm FROM volumes ORDER BY volume_id", &q, err);
+
+    for (; st == CMIR_OK && (st = cmir_stmt_step(q, &row, err)) == CMIR_OK && row; number++)
+        if (at < s->n && cmir_snapshot_number(s, at) == number)
+            mm[at++] = cmir_column_double(q, 0);
+    cmir_stmt_close(q);
+    if (st == CMIR_OK && at < s->n)
+        return FAIL(err, CMIR_ECORRUPT, "%s: the catalogue lists fewer volumes than it did",
+                    s->store->dir);
+    return st;
 }
 
 cmir_status

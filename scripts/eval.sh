@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# eval.sh: the evaluation tables of docs/results/, each with the commands that make it.  Run by
+# `make eval`.
+#
+# Phantoms at four sites always, through the same command as 3D-MIR's own data; real scans where
+# ../shared/data is.  Works in build/eval; scans that an earlier run made are used again.
+set -eu
+cd "$(dirname "$0")/.."
+python=build/venv/bin/python
+dir=build/eval
+results=docs/results
+data=../shared/data
+methods=${METHODS:-maxsim,symmetric,length-corrected,ordered,freq,max,sum,mean,median}
+mkdir -p "$dir" "$results"
+
+say() { printf '\n%s\n' "$*"; }
+
+# Tables of what cmir eval wrote: NAME.md and NAME.json in docs/results.
+tables() { # NAME FILE.json...
+    name=$1
+    shift
+    $python scripts/eval_tables.py -o "$results/$name.json" "$@" >"$results/$name.md"
+    echo "$results/$name.md"
+}
+
+# The phantom's volumes and masks, laid out as the Medical Segmentation Decathlon is.
+lay_out() { # PHANTOM MSD
+    rm -rf "$2"
+    for task in Task03_Liver Task06_Lung Task07_Pancreas Task10_Colon; do
+        cohort=$(echo "${task#*_}" | tr '[:upper:]' '[:lower:]')
+        mkdir -p "$2/$task/imagesTr" "$2/$task/labelsTr"
+        for volume in "$1"/volumes/"${cohort}"_*.nii.gz; do
+            ln -s "$PWD/$volume" "$2/$task/imagesTr/"
+            ln -s "$PWD/$1/masks/$(basename "$volume")" "$2/$task/labelsTr/"
+        done
+    done
+}
+
+# Every cut of the sarcoma set with one encoder: is tumour in a slab; size class of a fixed window,
+# and of the crop, whose size alone tells it.
+sarcoma() { # ENCODER-NAME CARD
+    for cut in slabs windows crops; do
+        task=size_class
+        [ $cut != slabs ] || task=flag
+        archive=$dir/sarcoma_$1_$cut
+        rm -rf "$archive"
+        build/cmir add "$archive" --encoder "$2" "$dir/sarcoma/$cut" >"$archive.log" ||
+            { cat "$archive.log" >&2; exit 1; }
+        build/cmir eval "$archive" --task $task --labels "$dir/sarcoma/$cut/labels.csv" \
+            --group PatientID --nuisance crop_ml,slices,spacing,position --methods "$methods" --seed 1 \
+            --report "$dir/tables/sarcoma_${1}_${task}_$cut.html" \
+            --json -o "$dir/tables/sarcoma_${1}_${task}_$cut.json"
+    done
+}
+
+say "Phantoms at four sites, with the confound of 3D-MIR on purpose and without"
+[ -d "$dir/phantom" ] || {
+    build/cmir phantom "$dir/phantom.part" --sites --volumes 168 --seed 1
+    mv "$dir/phantom.part" "$dir/phantom"
+}
+lay_out "$dir/phantom" "$dir/msd"
+for benchmark in confounded honest; do
+    METHODS=$methods scripts/reproduce_3dmir.sh "$dir/msd" "$dir/phantom/$benchmark" builtin \
+        "$dir/$benchmark" --seed 1 >/dev/null
+    tables phantom_$benchmark "$dir/$benchmark"/tables/*.json
+done
+
+if [ ! -d "$data" ]; then
+    say "SKIPPED: sarcoma, slabs, regions: there is no folder $data of real scans"
+    exit 0
+fi
+mobilenet=$data/models/mobilenet_v2_224.json
+squeezenet=$data/models/squeezenet_v1_0.json
+
+say "Sarcomas: flag and size class, leave one patient out, three encoders"
+[ -d "$dir/sarcoma" ] || {
+    $python scripts/make_sarcoma.py "$dir/sarcoma.part" --data "$data"
+    mv "$dir/sarcoma.part" "$dir/sarcoma"
+}
+mkdir -p "$dir/tables"
+rm -f "$dir"/tables/*
+sarcoma builtin builtin
+sarcoma mobilenet "$mobilenet"
+sarcoma squeezenet "$squeezenet"
+tables sarcoma "$dir"/tables/sarcoma_*.json
+
+say "Known-item slabs and same-region retrieval, three encoders (long); every record in $dir"
+for study in slabs regions; do
+    $python scripts/eval_$study.py "$dir/$study" --data "$data" --encoder builtin --encoder "$mobilenet" \
+        --encoder "$squeezenet" -o "$dir/$study.json" >"$results/$study.md"
+    echo "$results/$study.md"
+done
