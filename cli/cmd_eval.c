@@ -164,24 +164,6 @@ open_inputs(eval *e, cmir_error *err)
     return st;
 }
 
-/* "1" where it is one of two values; of four stages none is the positive one. */
-static const char *
-usual_positive(const eval *e)
-{
-    const char *first = e->volumes[0].value, *second = NULL;
-
-    for (size_t i = 0; i < e->n_volumes; i++) {
-        const char *value = e->volumes[i].value;
-
-        if (strcmp(value, first) == 0)
-            continue;
-        if (second != NULL && strcmp(value, second) != 0)
-            return "";
-        second = value;
-    }
-    return strcmp(first, "1") == 0 || (second != NULL && strcmp(second, "1") == 0) ? "1" : "";
-}
-
 static cmir_status
 evaluate(eval *e, cmir_error *err)
 {
@@ -192,8 +174,7 @@ evaluate(eval *e, cmir_error *err)
                                        .k = o->n_k == 0 ? NULL : o->k,
                                        .n_k = o->n_k,
                                        .n_neighbours = o->n_neighbours,
-                                       .positive =
-                                           o->positive != NULL ? o->positive : usual_positive(e),
+                                       .positive = o->positive,
                                        .n_bootstrap = o->n_bootstrap,
                                        .n_shuffles = o->n_shuffles,
                                        .seed = o->seed,

@@ -71,8 +71,8 @@ typedef struct cmir_eval_options {
     const uint32_t *k;       /* cut-offs, rising; NULL: 3, 5, 10 */
     size_t n_k;
     uint32_t n_neighbours;   /* that vote for the evidence score; 0: 10 */
-    const char *positive;    /* value that AUROC, AUPRC and calibration are about; NULL: "1" if it
-                                occurs, else none; "": none.  Without one they are left out */
+    const char *positive;    /* value that AUROC, AUPRC and calibration are about; NULL: "1" where it
+                                is one of two, else none: then those are left out */
     uint32_t n_bootstrap;    /* 0: 2,000 */
     uint32_t n_shuffles;     /* of databases, for votes and the spread of random lists; 0: 2,000 */
     uint64_t seed;

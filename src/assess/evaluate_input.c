@@ -200,14 +200,14 @@ check_volumes(cmir_eval_job *job, const char **texts, cmir_error *err)
     return number_texts(texts, n, job->value, job->values, &job->n_values, err);
 }
 
-/* NULL: "1", if a volume has it; "": none. */
+/* NULL: "1", where it is one of two: of four stages none is the positive one. */
 static cmir_status
 find_positive(cmir_eval_job *job, cmir_error *err)
 {
     const char *wanted = job->opt.positive != NULL ? job->opt.positive : "1";
 
     job->positive = CMIR_EVAL_NONE;
-    if (wanted[0] == '\0')
+    if (job->opt.positive == NULL && job->n_values != 2)
         return CMIR_OK;
     for (uint32_t i = 0; i < job->n_values; i++)
         if (strcmp(job->values[i], wanted) == 0)
