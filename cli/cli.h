@@ -56,8 +56,9 @@ struct cli_args {
 };
 
 extern const cli_verb cli_verb_init, cli_verb_add, cli_verb_import, cli_verb_label, cli_verb_list,
-    cli_verb_show, cli_verb_remove, cli_verb_search, cli_verb_eval, cli_verb_stat, cli_verb_verify,
-    cli_verb_export, cli_verb_encoder, cli_verb_phantom;
+    cli_verb_show, cli_verb_remove, cli_verb_search, cli_verb_calibrate, cli_verb_eval,
+    cli_verb_stat, cli_verb_verify, cli_verb_export, cli_verb_encoder, cli_verb_fit,
+    cli_verb_phantom;
 
 /* options.c */
 extern const cli_option cli_common_options[];
@@ -129,6 +130,8 @@ bool cli_is_archive(const char *path);
 cmir_status cli_open_encoder(const cli_args *args, const cmir_archive *archive, cmir_encoder **out,
                              cmir_error *err);
 json_t *cli_json_encoder(const cmir_archive_info *info);
+json_t *
+cli_json_whitening(const cmir_archive_info *info); /* null where it is not fitted; cmd_fit.c */
 cmir_status cli_read_labels(const char *path, cmir_label_table **out, cmir_error *err);
 cmir_status cli_modality(const cli_args *args, const char **out, cmir_error *err);
 
@@ -159,6 +162,21 @@ void cli_close_query(cli_query *query);
 /* cmd_search.c: one result, as JSON or as a table. */
 void cli_show_result(cli_args *args, const cmir_archive *archive,
                      const cmir_search_options *options, const cmir_result *result);
+
+/* evidence.c: what the nearest cases say, as JSON or below the hits. */
+json_t *cli_json_evidence(const cmir_evidence *evidence);
+json_t *cli_json_cases(const cmir_evidence *evidence);
+void cli_print_evidence(cli_args *args, const cmir_evidence *evidence);
+json_t *cli_json_calibration(const cmir_calibration *calibration);
+/* "right in 45 of 60 (75 %, ...)"; free() */
+char *cli_calibration_text(const cmir_calibration *calibration);
+
+/* contrast.c: where the query looks like cases with a label.  "LABEL[=VALUE]" to options, which point
+ * into *copy; free(). */
+cmir_status cli_parse_contrast(const char *text, char **copy, cmir_search_options *options,
+                               cmir_error *err);
+json_t *cli_json_contrast(const cmir_contrast *contrast);
+void cli_print_contrast(cli_args *args, const cmir_contrast *contrast);
 
 /* search_batch.c: the queries of a list, one per line ("-": standard input); with --json one object
  * per line. */

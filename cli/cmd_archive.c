@@ -65,6 +65,13 @@ print_stat(cli_args *args, const cmir_archive_info *info)
     if (info->card_path[0] != '\0')
         cli_line(args->out, "%-15s %s", "  card", info->card_path);
     cli_line(args->out, "%-15s %u", "  dimension", info->dim);
+    if (info->whitening != NULL) {
+        const cmir_whitening_info *w = info->whitening;
+        cli_line(args->out, "%-15s %s, %u of %u dimensions, %.1f %% of the variance",
+                 "whitening of", w->base_name, info->dim, w->base_dim, 100 * w->explained);
+        cli_line(args->out, "%-15s %" PRIu64 " slices of %" PRIu64 " volumes%s%s", "  learnt from",
+                 w->n_slices, w->n_volumes, *w->where == '\0' ? "" : " that pass ", w->where);
+    }
     cli_line(args->out, "%-15s %s", "plane", cli_planes[info->plane]);
     cli_line(args->out, size_format, "embeddings", info->segments_nbytes, " bytes");
     cli_line(args->out, size_format, "  of removed", info->dead_nbytes, " bytes");
@@ -88,6 +95,7 @@ run_stat(cli_args *args, cmir_error *err)
         cli_json_set(o, "Encoder", cli_json_encoder(info));
         cli_json_set(o, "CardPath", cli_json_text(info->card_path));
         cli_json_set(o, "Dim", json_integer(info->dim));
+        cli_json_set(o, "Whitening", cli_json_whitening(info));
         cli_json_set(o, "Plane", json_string(cli_planes[info->plane]));
         cli_json_set(o, "EmbeddingBytes", json_integer((json_int_t)info->segments_nbytes));
         cli_json_set(o, "DeadBytes", json_integer((json_int_t)info->dead_nbytes));

@@ -20,6 +20,7 @@ struct import {
     cli_args *args;
     const char *dir;
     cmir_archive *archive; /* NULL until the first file tells its dimension */
+    uint32_t dim;          /* of the embeddings that it takes */
     char **paths;
     size_t n_paths, cap;
     cli_progress *progress;
@@ -135,12 +136,14 @@ open_archive(struct import *m, uint32_t dim, cmir_error *err)
     if ((st = cmir_archive_open(m->dir, CMIR_WRITE, &m->archive, err)) != CMIR_OK)
         return st;
     const cmir_archive_info *own = cmir_archive_get_info(m->archive);
-    if ((name != NULL && strcmp(name, own->encoder_name) != 0) ||
+    const char *own_name = own->whitening != NULL ? own->whitening->base_name : own->encoder_name;
+    m->dim = own->whitening != NULL ? own->whitening->base_dim : own->dim;
+    if ((name != NULL && strcmp(name, own_name) != 0) ||
         (version != NULL && strcmp(version, own->encoder_version) != 0))
         return cli_fail(err, CMIR_EMISMATCH,
                         "%.120s: made with encoder %.40s %.16s, which is not what --external or "
                         "--external-version says",
-                        m->dir, own->encoder_name, own->encoder_version);
+                        m->dir, own_name, own->encoder_version);
     return CMIR_OK;
 }
 
@@ -186,10 +189,10 @@ take_file(struct import *m, const char *path, cmir_error *err)
         cli_npy_free(&npy);
         return st;
     }
-    if (npy.dim != cmir_archive_get_info(m->archive)->dim) {
+    if (npy.dim != m->dim) {
         (void)cli_fail(&why, CMIR_EMISMATCH,
                        "%s: embeddings of dimension %u; the archive's have %u", path, npy.dim,
-                       cmir_archive_get_info(m->archive)->dim);
+                       m->dim);
         refuse(m, path, &why);
         cli_npy_free(&npy);
         return CMIR_OK;

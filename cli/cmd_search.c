@@ -40,16 +40,23 @@ parse_slices(const char *text, cmir_search_options *options, cmir_error *err)
 }
 
 static cmir_status
-read_options(const cli_args *args, cmir_search_options *options, cmir_error *err)
+read_options(const cli_args *args, cmir_search_options *options, char **contrast_copy,
+             cmir_error *err)
 {
     const char *slices = cli_get(args, "slices"), *score = cli_get(args, "score");
+    const char *contrast = cli_get(args, "contrast");
     int exclude;
     cmir_status st;
 
-    *options = (cmir_search_options){.struct_nbytes = sizeof *options, .limit = 10};
+    *options =
+        (cmir_search_options){.struct_nbytes = sizeof *options, .limit = 10, .n_neighbours = 10};
     options->where = cli_get(args, "where");
     if ((slices != NULL && (st = parse_slices(slices, options, err)) != CMIR_OK) ||
         (st = cli_get_u32(args, "limit", 1, MAX_LIMIT, &options->limit, err)) != CMIR_OK ||
+        (contrast != NULL &&
+         (st = cli_parse_contrast(contrast, contrast_copy, options, err)) != CMIR_OK) ||
+        (st = cli_get_u32(args, "k", CMIR_EVIDENCE_LEAST, CMIR_EVIDENCE_MOST,
+                          &options->n_neighbours, err)) != CMIR_OK ||
         (st = cli_get_u32(args, "threads", 1, 256, &options->n_threads, err)) != CMIR_OK ||
         (st = cli_get_u32(args, "rerank", 1, UINT32_MAX, &options->n_rerank, err)) != CMIR_OK ||
         (st = cli_get_choice(args, "exclude", exclusions, &exclude, err)) != CMIR_OK ||
@@ -137,6 +144,10 @@ result_json(const cmir_archive *archive, const cmir_result *r)
     cli_json_set(o, "Reranked", json_integer((json_int_t)r->n_reranked));
     cli_json_set(o, "Seconds", cli_json_number(r->seconds));
     cli_json_set(o, "Matches", matches);
+    cli_json_set(o, "Evidence", cli_json_evidence(r->evidence));
+    cli_json_set(o, "EvidenceCases", cli_json_cases(r->evidence));
+    if (r->contrast != NULL)
+        cli_json_set(o, "Contrast", cli_json_contrast(r->contrast));
     return o;
 }
 
@@ -203,6 +214,9 @@ print_text(cli_args *args, const cmir_archive *archive, const cmir_search_option
         explain_nothing(args, archive, options);
     else
         print_hits(args, r);
+    cli_print_evidence(args, r->evidence);
+    if (r->contrast != NULL)
+        cli_print_contrast(args, r->contrast);
     if (!args->quiet && r->n_reranked < r->n_candidates)
         cli_line(args->out,
                  "%llu candidates, the best %llu at first look ranked exactly, score %s, %.3f s",
@@ -295,18 +309,19 @@ run_search(cli_args *args, cmir_error *err)
     const char *list = cli_get(args, "batch");
     cmir_search_options options;
     cmir_archive *archive = NULL;
+    char *contrast = NULL;
     cmir_status st;
 
     if ((list == NULL) != (args->n_operands == 2))
         return cli_fail(err, CMIR_EINVAL, "one query is wanted, or --batch with a list of queries");
     if (list != NULL && cli_get(args, "report") != NULL)
         return cli_fail(err, CMIR_EINVAL, "--report is of one query; --batch has many");
-    if ((st = read_options(args, &options, err)) != CMIR_OK ||
-        (st = cmir_archive_open(args->operands[0], CMIR_READ, &archive, err)) != CMIR_OK)
-        return st;
-    st = list == NULL ? search_one(args, archive, &options, err)
-                      : cli_search_batch(args, archive, list, &options, err);
+    if ((st = read_options(args, &options, &contrast, err)) == CMIR_OK &&
+        (st = cmir_archive_open(args->operands[0], CMIR_READ, &archive, err)) == CMIR_OK)
+        st = list == NULL ? search_one(args, archive, &options, err)
+                          : cli_search_batch(args, archive, list, &options, err);
     cmir_archive_close(archive);
+    free(contrast);
     return st;
 }
 
@@ -322,6 +337,9 @@ static const cli_option search_options[] = {
     {"rerank", 0, "C",
      "rank exactly the C volumes that look best at first (default: by the "
      "archive's size)"},
+    {"k", 0, "N", "let the N nearest cases with labels give evidence (default 10)"},
+    {"contrast", 0, "LABEL[=VALUE]",
+     "show which slices look more like cases with this label than like cases without"},
     {"batch", 0, "LIST", "many queries: a file with one per line (- is standard input)"},
     {"report", 0, "FILE.html", "write a page with pictures of the query and the hits"},
     {"series", 0, "ID", "which series, where the query's folder holds several"},

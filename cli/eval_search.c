@@ -8,7 +8,7 @@
 
 #include "eval.h"
 
-#define HITS_TOGETHER 50000u /* of some queries, with their matches: a few hundred MB at most */
+#define HITS_TOGETHER 1000000u /* of some queries: some hundred MB at most */
 #define MOST_TOGETHER 64u
 
 /* Searches that run together. */
@@ -34,14 +34,15 @@ set_query(const eval *e, size_t number, cmir_search_query *out)
 }
 
 static cmir_status
-search_options(const eval *e, const char *method, uint32_t limit, cmir_search_options *out,
-               cmir_error *err)
+search_options(const eval *e, const char *method, uint32_t limit, bool scores_only,
+               cmir_search_options *out, cmir_error *err)
 {
     *out = (cmir_search_options){.struct_nbytes = sizeof *out,
                                  .exclude = CMIR_EXCLUDE_NONE, /* the database leaves out */
                                  .limit = limit,
                                  .n_threads = e->options.n_threads,
-                                 .exhaustive = true};
+                                 .exhaustive = true,
+                                 .scores_only = scores_only};
     return cmir_score_parse(method, &out->score, err);
 }
 
@@ -94,7 +95,7 @@ search_method(eval *e, const char *name, cmir_eval_list *lists, cli_progress *pr
     const size_t together = wanted < 1 ? 1 : wanted > MOST_TOGETHER ? MOST_TOGETHER : wanted;
     struct some *s = cli_need(calloc(1, sizeof *s));
     cmir_search_options o;
-    cmir_status st = search_options(e, name, (uint32_t)e->n_volumes, &o, err);
+    cmir_status st = search_options(e, name, (uint32_t)e->n_volumes, true, &o, err);
 
     for (size_t at = 0, n; at < e->n_queries && st == CMIR_OK; at += n) {
         n = e->n_queries - at < together ? e->n_queries - at : together;
@@ -138,7 +139,7 @@ eval_search_again(const eval *e, size_t query, uint32_t limit, eval_case *out, c
 {
     struct some *s = cli_need(calloc(1, sizeof *s));
     cmir_search_options o;
-    cmir_status st = search_options(e, e->options.methods[0], limit, &o, err);
+    cmir_status st = search_options(e, e->options.methods[0], limit, false, &o, err);
 
     *out = (eval_case){0};
     if (st == CMIR_OK && (st = search_some(e, query, 1, &o, s, err)) == CMIR_OK) {

@@ -12,9 +12,10 @@
 #include "cli.h"
 
 static const cli_verb *const verbs[] = {
-    &cli_verb_init,   &cli_verb_add,    &cli_verb_import,  &cli_verb_label,   &cli_verb_list,
-    &cli_verb_show,   &cli_verb_remove, &cli_verb_search,  &cli_verb_eval,    &cli_verb_stat,
-    &cli_verb_verify, &cli_verb_export, &cli_verb_encoder, &cli_verb_phantom,
+    &cli_verb_init,      &cli_verb_add,     &cli_verb_import, &cli_verb_label,
+    &cli_verb_list,      &cli_verb_show,    &cli_verb_remove, &cli_verb_search,
+    &cli_verb_calibrate, &cli_verb_eval,    &cli_verb_stat,   &cli_verb_verify,
+    &cli_verb_export,    &cli_verb_encoder, &cli_verb_fit,    &cli_verb_phantom,
 };
 #define N_VERBS (sizeof verbs / sizeof verbs[0])
 
@@ -32,8 +33,8 @@ print_overview(FILE *out)
           "Finds past 3-D scans that look like a query, and the slices that match.\n\n",
           out);
     for (size_t i = 0; i < N_VERBS; i++)
-        fprintf(out, "  %-8s %s\n", verbs[i]->name, verbs[i]->summary);
-    fputs("  help     Explains a verb: cmir help VERB.\n\n"
+        fprintf(out, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
+    fputs("  help      Explains a verb: cmir help VERB.\n\n"
           "cmir VERB --help shows options and an example.\n\n"
           "Research use only, not for diagnosis.\n",
           out);

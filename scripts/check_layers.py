@@ -17,10 +17,11 @@ MAY_SEE = {
     "io": ["base", "volume"],
     "encode": ["base", "volume"],
     "store": ["base"],
+    "fit": ["base", "store"],
     "rank": ["base", "kernel", "store"],
     "report": ["base"],
     "assess": ["base"],
-    "engine": ["base", "volume", "io", "encode", "store", "rank", "assess"],
+    "engine": ["base", "volume", "io", "encode", "store", "fit", "rank", "assess"],
 }
 SHELLS = ["cli", "server", "examples"]
 
@@ -31,6 +32,7 @@ ENTRY = {
     r"dcmtk/.*": ["src/io/dicom_dcmtk.cc", "src/io/dicom_source.h"],
     r"openjpeg\.h": ["src/io/jpeg2000.c"],
     r"sqlite3\.h": ["src/store/db.c"],
+    r"Eigen/.*": ["src/fit/eigen.cc"],
     r"png\.h": ["src/report/png.c"],
     r"jansson\.h": ["src/encode/card.c", "cli/cli.h"],
     r"isa-l/.*": ["src/io/gzip.c"],

@@ -174,7 +174,8 @@ in_folder(void **state, const char *name)
 static inline void
 create_archive(const char *dir)
 {
-    const cmir_binding binding = {"tiny", "1.0", SHA, "{\"name\":\"tiny\"}", "", DIM, CMIR_AXIAL};
+    const cmir_binding binding = {"tiny", "1.0", SHA,        "{\"name\":\"tiny\"}",
+                                  "",     DIM,   CMIR_AXIAL, NULL};
 
     assert_ok(cmir_store_create(dir, &binding, err));
 }

@@ -61,7 +61,8 @@ set_up(void **state)
                              .n_methods = 1,
                              .nuisances = &s.nuisance,
                              .n_nuisances = 1};
-    s.opt = (cmir_eval_options){.struct_nbytes = sizeof s.opt, .n_shuffles = 50, .seed = 7};
+    s.opt = (cmir_eval_options){
+        .struct_nbytes = sizeof s.opt, .positive = "1", .n_shuffles = 50, .seed = 7};
     *state = &s;
     return 0;
 }
@@ -290,13 +291,18 @@ test_assess_cohort(void **state)
     assert_int_equal(s->out->lines[3].kind, CMIR_EVAL_NUISANCE);
 }
 
-/* Without "1" nothing is positive, and everything else is as ever. */
+/* "1" is what is positive only where it is one of two values; else nothing is, and everything else is
+ * as ever. */
 static void
 test_assess_no_positive(void **state)
 {
     struct study *s = *state;
 
-    s->volumes[0].value = s->volumes[2].value = "one";
+    s->opt.positive = NULL;
+    s->volumes[4].value = "0";
+    OK(evaluate(s));
+    assert_string_equal(s->out->positive, "1");
+    s->volumes[4].value = "2";
     OK(evaluate(s));
     assert_null(s->out->positive);
     for (size_t i = 0; i < s->out->n_lines; i++) {
@@ -306,7 +312,7 @@ test_assess_no_positive(void **state)
                     isnan(line->brier.value) && line->bin_n[0] == 0.0);
         assert_true(!isnan(line->accuracy.value) && !isnan(line->figures[0].value));
     }
-    s->opt.positive = "one";
+    s->volumes[0].value = s->volumes[2].value = s->opt.positive = "one";
     OK(evaluate(s));
     assert_string_equal(s->out->positive, "one");
     assert_false(isnan(s->out->lines[0].auroc.value));

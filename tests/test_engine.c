@@ -381,7 +381,8 @@ static void
 test_other_encoder(void **unused)
 {
     const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
-    const cmir_binding own = {e->name, e->version, e->sha256, e->card_json, "", e->dim, CMIR_AXIAL};
+    const cmir_binding own = {e->name, e->version, e->sha256,  e->card_json,
+                              "",      e->dim,     CMIR_AXIAL, NULL};
     cmir_binding others[] = {own, own, own, own, own};
     static const char *const field[] = {"name", "version", "sha256", "card", "dimension"};
     cmir_archive *archive = open_archive(CMIR_READ), *other;
@@ -686,80 +687,6 @@ test_batch(void **unused)
     cmir_archive_close(archive);
 }
 
-/* Votes are counted among the candidates alone, so a search among some is one in an archive of
- * those; the where of the options still holds. */
-static void
-test_candidates(void **unused)
-{
-    static const char *const some[] = {"v0", "v2", "v3", "v5"}, *const unknown[] = {"v0", "v9"};
-    cmir_archive *archive = open_archive(CMIR_READ);
-    cmir_search_options o = options_none();
-    cmir_search_query query = {archive, "v1", NULL, some, 4};
-    cmir_result *among, *filtered;
-    cmir_error why;
-
-    (void)unused;
-    o.exclude = CMIR_EXCLUDE_NONE;
-    for (int k = 0; k < 6; k++) {
-        o.score = (cmir_score)k;
-        o.where = NULL;
-        OK(cmir_search_batch(archive, &query, 1, &o, NULL, NULL, &among, &why, &err));
-        assert_int_equal(among->n_candidates, 4);
-        o.where = "not (VolumeId = 'v1' or VolumeId = 'v4')";
-        OK(cmir_search_stored(archive, archive, "v1", &o, &filtered, &err));
-        check_same_result(among, filtered);
-        cmir_result_free(among);
-        cmir_result_free(filtered);
-    }
-    o.where = "VolumeId = 'v2' or VolumeId = 'v4'";
-    OK(cmir_search_batch(archive, &query, 1, &o, NULL, NULL, &among, &why, &err));
-    assert_int_equal(among->n_candidates, 1);
-    assert_string_equal(among->hits[0].record->info.volume_id, "v2");
-    cmir_result_free(among);
-    query.candidates = unknown;
-    query.n_candidates = 2;
-    OK(cmir_search_batch(archive, &query, 1, &o, NULL, NULL, &among, &why, &err));
-    assert_null(among);
-    assert_int_equal(why.code, CMIR_ENOTFOUND);
-    assert_non_null(strstr(why.msg, "v9"));
-    cmir_archive_close(archive);
-}
-
-/* The same volumes give the same digest, in whatever order they were added and whatever their
- * labels; one volume less gives another. */
-static void
-test_digest(void **unused)
-{
-    cmir_archive *a, *b;
-    cmir_digest x, y;
-    bool added;
-
-    (void)unused;
-    OK(cmir_archive_create(in_folder("digest_a"), encoder, CMIR_AXIAL, &err));
-    OK(cmir_archive_create(in_folder("digest_b"), encoder, CMIR_AXIAL, &err));
-    OK(cmir_archive_open(in_folder("digest_a"), CMIR_WRITE, &a, &err));
-    OK(cmir_archive_open(in_folder("digest_b"), CMIR_WRITE, &b, &err));
-    OK(cmir_archive_digest(a, &x, &err));
-    OK(cmir_archive_digest(b, &y, &err));
-    assert_memory_equal(&x, &y, sizeof x);
-    write_volume("one.nii", 5);
-    write_volume("two.nii", 6);
-    OK(add_file(a, "one.nii", &added));
-    OK(add_file(a, "two.nii", &added));
-    OK(add_file(b, "two.nii", &added));
-    OK(cmir_archive_digest(a, &x, &err));
-    OK(cmir_archive_digest(b, &y, &err));
-    assert_string_equal(x.card, y.card);
-    assert_string_not_equal(x.contents, y.contents);
-    OK(add_file(b, "one.nii", &added));
-    OK(cmir_archive_digest(b, &y, &err));
-    assert_memory_equal(&x, &y, sizeof x);
-    assert_int_equal(strlen(x.card), 64);
-    assert_int_equal(strlen(x.contents), 64);
-    cmir_archive_close(a);
-    cmir_archive_close(b);
-}
-
 int
 main(void)
 {
@@ -773,8 +700,6 @@ main(void)
         cmocka_unit_test(test_empty_archive),
         cmocka_unit_test(test_score_names),
         cmocka_unit_test(test_batch),
-        cmocka_unit_test(test_candidates),
-        cmocka_unit_test(test_digest),
     };
 
     return cmocka_run_group_tests_name("engine", tests, set_up, tear_down);

@@ -31,6 +31,16 @@ CMIR_API cmir_status
 cmir_archive_open(const char *dir, cmir_access access, cmir_archive **out, cmir_error *err);
 CMIR_API void cmir_archive_close(cmir_archive *archive); /* NULL is fine */
 
+/* What is known of the whitening of a fitted archive: cmir_archive_fit(). */
+typedef struct cmir_whitening_info {
+    const char *base_name, *base_sha256; /* the encoder whose embeddings are whitened; its version,
+                                            card and path are the archive's */
+    uint32_t base_dim;
+    uint64_t n_volumes, n_slices; /* it was learnt from */
+    const char *where;            /* the filter that those volumes passed; "": all */
+    double explained;             /* share of the slices' variance that it keeps, 0..1 */
+} cmir_whitening_info;
+
 /* What an archive holds; strings borrowed until it is closed. */
 typedef struct cmir_archive_info {
     const char *dir;
@@ -41,11 +51,12 @@ typedef struct cmir_archive_info {
     uint32_t dim;
     uint64_t n_volumes, n_slices, n_air_slices; /* at the last refresh: open, or the last change */
     uint64_t segments_nbytes, dead_nbytes;      /* in segment files; of removed volumes */
+    const cmir_whitening_info *whitening;       /* NULL where the archive is not fitted */
 } cmir_archive_info;
 CMIR_API const cmir_archive_info *cmir_archive_get_info(const cmir_archive *archive);
 
-/* cmir_archive_check_encoder() says whether `encoder` made the archive: CMIR_EMISMATCH names both
- * and the field that differs. */
+/* cmir_archive_check_encoder() says whether `encoder` made the archive (a fitted one: is its base
+ * encoder): CMIR_EMISMATCH names both and the field that differs. */
 CMIR_API cmir_status
 cmir_archive_check_encoder(const cmir_archive *archive, const cmir_encoder *encoder,
                            cmir_error *err);
@@ -78,6 +89,7 @@ typedef struct cmir_import_item {
 } cmir_import_item;
 
 /* cmir_archive_import() adds n volumes of `dim` dimensions, all durable when it returns: one commit.
+ * Into a fitted archive go embeddings of its base encoder; they are whitened.
  * A volume that is refused (CMIR_EEXIST, CMIR_EINVAL: its `error`) leaves the others as they are.
  * Returns an error where the archive failed, or an item's rows are of another dimension than the
  * archive's (CMIR_EMISMATCH): then nothing was added.  Positions in millimetres and
@@ -85,6 +97,34 @@ typedef struct cmir_import_item {
 CMIR_API cmir_status
 cmir_archive_import(cmir_archive *archive, uint32_t dim, cmir_import_item *items, size_t n,
                     uint32_t n_threads, cmir_error *err);
+
+/* Options of a fit; zero of the others means default. */
+typedef struct cmir_fit_options {
+    size_t struct_nbytes; /* sizeof (cmir_fit_options) */
+    uint32_t dims;        /* 1..dim: numbers a slice in the new archive; 0: 64 */
+    const char *where;    /* which volumes the whitening is learnt from (search.h); NULL: all */
+    uint32_t n_threads;   /* 0: the CPUs this process may use */
+    cmir_progress_fn progress; /* volumes: those learnt from, then those written */
+    void *progress_ctx;
+} cmir_fit_options;
+
+/* cmir_archive_fit() makes a fitted archive in `dir`, at which nothing may be yet: all volumes of
+ * `archive` with what is known of them, their embeddings x (dim) replaced by whitened ones (dims),
+ *
+ *     y_k = <e_k, x - mean> / sqrt(l_k + 0.01 m),   brought to unit length,
+ *
+ * with l_k and e_k the largest eigenvalues, and their vectors, of the covariance of the slices that
+ * are not marked as air, and m the mean of all eigenvalues.  No label is used.  The whitening is kept
+ * in the new archive and applied to every query and to all that is added: both are of the base
+ * encoder, the one of `archive`.  `dir` appears whole or not at all.
+ *
+ * CMIR_EINVAL: `archive` is fitted; dims beyond its dim, or beyond what its slices span; fewer than
+ * two volumes to learn from; `where`.  CMIR_EEXIST: something is at `dir`, or at DIR.partial, where
+ * the new archive is made.  CMIR_ECANCELLED, CMIR_EIO, CMIR_ENOMEM, CMIR_ECORRUPT (a stored volume).
+ * Memory: three matrices of dim x dim float64, and some 200 MB.  `archive` is only read. */
+CMIR_API cmir_status
+cmir_archive_fit(const cmir_archive *archive, const char *dir, const cmir_fit_options *options,
+                 cmir_error *err);
 
 /* cmir_archive_remove() removes one volume; its space is dead until compaction. */
 CMIR_API cmir_status
@@ -119,6 +159,9 @@ typedef struct cmir_record {
     uint32_t n_air;           /* of them marked as air */
     double slice_spacing_mm;  /* 0 where unknown */
     const char *added;        /* UTC, YYYY-MM-DDThh:mm:ssZ */
+    uint32_t filled;          /* which fields of `info` came from a label table, not from the scan:
+                                 1 patient_id, 2 study_uid, 4 modality, 8 patient_sex,
+                                 16 patient_age, 32 study_date, 64 body_part */
     cmir_label *labels;
     size_t n_labels;
     double *slice_mm;         /* n_slices: cmir_volume_slice_mm(); NAN where unknown */

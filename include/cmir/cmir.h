@@ -6,6 +6,7 @@
 #include <cmir/archive.h>
 #include <cmir/assess.h>
 #include <cmir/encoder.h>
+#include <cmir/evidence.h>
 #include <cmir/report.h>
 #include <cmir/search.h>
 #include <cmir/status.h>

@@ -62,6 +62,14 @@ typedef struct cmir_search_options {
     bool exhaustive;       /* maxsim scores every volume; otherwise, in archives of more than
                               128 volumes, those that a first look keeps */
     uint32_t n_rerank;     /* volumes that the first look keeps; 0: chosen by the archive's size */
+    uint32_t n_neighbours; /* cases that give evidence (evidence.h), CMIR_EVIDENCE_LEAST to _MOST;
+                              0: no evidence.  It does not depend on `limit` */
+    const char *contrast_label; /* which slices of the query look more like cases with this label than
+                              like cases without (evidence.h: cmir_contrast); NULL: not asked */
+    const char *contrast_value; /* with: this value, without: another one; NULL: a number above 0, one
+                              that is not */
+    bool scores_only;      /* hits have a rank, a score and a record that knows its id and nothing else:
+                              no matches, no run.  For long lists, which cost less then */
 } cmir_search_options;
 
 /* A match: query slice -> candidate slice. */
@@ -84,6 +92,9 @@ typedef struct cmir_hit {
     uint32_t query_first, query_last; /* query slices whose match lies in that run */
 } cmir_hit;
 
+struct cmir_evidence; /* evidence.h */
+struct cmir_contrast;
+
 typedef struct cmir_result {
     cmir_score score;
     const cmir_record *query;  /* info, slices and marks of the query; from an archive or a file */
@@ -92,12 +103,15 @@ typedef struct cmir_result {
     size_t n_hits;
     uint64_t n_candidates;     /* volumes that passed the filters */
     uint64_t n_reranked;       /* of them, those that the first look kept: all, or fewer */
+    const struct cmir_evidence *evidence; /* NULL where none was asked for */
+    const struct cmir_contrast *contrast; /* NULL where none was asked for */
     double seconds;            /* of the search itself, encoding not counted */
 } cmir_result;
 
 /* cmir_search_volume() searches with a volume from outside the archive: it is encoded first
  * (`encoder` must be the archive's).  cmir_search_stored() searches with a volume of an archive
- * `query_archive` (which may be `archive` itself) of the same encoder.  Errors: CMIR_EINVAL
+ * `query_archive` (which may be `archive` itself) of the same encoder; where `archive` is fitted, of
+ * the same fit or of its base encoder.  Errors: CMIR_EINVAL
  * (slices, `where`: the message shows the place), CMIR_ENOTFOUND, CMIR_EMISMATCH, CMIR_ENOMEM.  An
  * archive in which nothing passes the filters gives a result of 0 hits.  The result is owned by
  * the caller and outlives the archive.
@@ -116,8 +130,8 @@ cmir_search_stored(const cmir_archive *archive, const cmir_archive *query_archiv
                    const char *volume_id, const cmir_search_options *options, cmir_result **out,
                    cmir_error *err);
 /* cmir_search_embeddings() searches with embeddings of the caller's (borrowed; rows of any length
- * but 0, of the archive's encoder); volume_id names the query in the result, and the volume of that
- * id is what CMIR_EXCLUDE_VOLUME leaves out. */
+ * but 0, of the archive's encoder, of a fitted archive's base encoder); volume_id names the query in
+ * the result, and the volume of that id is what CMIR_EXCLUDE_VOLUME leaves out. */
 CMIR_API cmir_status
 cmir_search_embeddings(const cmir_archive *archive, const cmir_embeddings *embeddings,
                        const char *volume_id, const cmir_search_options *options,

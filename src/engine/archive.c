@@ -21,8 +21,13 @@ cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane pla
     if (plane != CMIR_AXIAL && plane != CMIR_CORONAL && plane != CMIR_SAGITTAL)
         return FAIL(err, CMIR_EINVAL, "%s: no such plane: %d", dir, (int)plane);
     const cmir_encoder_info *info = cmir_encoder_get_info(encoder);
-    const cmir_binding binding = {info->name,      info->version, info->sha256, info->card_json,
-                                  info->card_path, info->dim,     plane};
+    const cmir_binding binding = {.encoder_name = info->name,
+                                  .encoder_version = info->version,
+                                  .encoder_sha256 = info->sha256,
+                                  .card_json = info->card_json,
+                                  .card_path = info->card_path,
+                                  .dim = info->dim,
+                                  .plane = plane};
     return cmir_store_create(dir, &binding, err);
 }
 
@@ -74,30 +79,39 @@ identity_of(const cmir_archive_info *a)
                              a->dim};
 }
 
-static cmir_status
-check_identity(const cmir_archive *archive, struct identity other, const char *whose,
-               cmir_error *err)
+/* That of the embeddings that go in. */
+static struct identity
+base_of(const cmir_archive_info *a)
 {
-    const struct identity own = identity_of(&archive->info);
-    const char *field = NULL;
+    const cmir_whitening_info *w = a->whitening;
 
-    if (strcmp(own.name, other.name) != 0)
-        field = "name";
-    else if (strcmp(own.version, other.version) != 0)
-        field = "version";
-    else if (own.dim != other.dim)
-        field = "dimension";
-    else if (strcmp(own.sha256, other.sha256) != 0)
-        field = "sha256";
-    else if (strcmp(own.card_json, other.card_json) != 0)
-        field = "card";
-    if (field == NULL)
-        return CMIR_OK;
+    if (w == NULL)
+        return identity_of(a);
+    return (struct identity){w->base_name, a->encoder_version, w->base_sha256, a->card_json,
+                             w->base_dim};
+}
+
+/* The field in which they differ; NULL where they are equal. */
+static const char *
+difference(struct identity a, struct identity b)
+{
+    return strcmp(a.name, b.name) != 0             ? "name"
+           : strcmp(a.version, b.version) != 0     ? "version"
+           : a.dim != b.dim                        ? "dimension"
+           : strcmp(a.sha256, b.sha256) != 0       ? "sha256"
+           : strcmp(a.card_json, b.card_json) != 0 ? "card"
+                                                   : NULL;
+}
+
+static cmir_status
+refuse(const cmir_archive *archive, struct identity own, struct identity other, const char *whose,
+       cmir_error *err)
+{
     return FAIL(err, CMIR_EMISMATCH,
                 "%.60s: made with encoder %.30s %.16s (sha256 %.8s); %.30s is %.30s %.16s "
                 "(sha256 %.8s): another %s",
                 archive->info.dir, own.name, own.version, own.sha256, whose, other.name,
-                other.version, other.sha256, field);
+                other.version, other.sha256, difference(own, other));
 }
 
 cmir_status
@@ -106,14 +120,29 @@ cmir_archive_check_encoder(const cmir_archive *archive, const cmir_encoder *enco
 {
     const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
     const struct identity other = {e->name, e->version, e->sha256, e->card_json, e->dim};
+    const struct identity own = base_of(&archive->info);
 
-    return check_identity(archive, other, "the one given", err);
+    return difference(own, other) == NULL ? CMIR_OK
+                                          : refuse(archive, own, other, "the one given", err);
 }
 
 cmir_status
-cmir_archive_check_same(const cmir_archive *archive, const cmir_archive *other, cmir_error *err)
+cmir_archive_check_same(const cmir_archive *archive, const cmir_archive *other, bool *whiten,
+                        cmir_error *err)
 {
-    return check_identity(archive, identity_of(&other->info), "that of the query's archive", err);
+    const struct identity own = identity_of(&archive->info), theirs = identity_of(&other->info);
+
+    *whiten = difference(own, theirs) != NULL;
+    if (!*whiten ||
+        (archive->info.whitening != NULL && difference(base_of(&archive->info), theirs) == NULL))
+        return CMIR_OK;
+    return refuse(archive, own, theirs, "that of the query's archive", err);
+}
+
+uint32_t
+cmir_archive_input_dim(const cmir_archive *archive)
+{
+    return base_of(&archive->info).dim;
 }
 
 cmir_status
@@ -148,7 +177,9 @@ cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume
                  void *progress_ctx, bool *added, cmir_error *err)
 {
     const cmir_plane plane = archive->info.plane;
-    cmir_embeddings embeddings = {0};
+    const char *id = cmir_volume_get_info(volume)->volume_id;
+    const cmir_embeddings *whitened;
+    cmir_embeddings embeddings = {0}, room = {0};
     cmir_record record = {0};
     cmir_status st = cmir_archive_check_encoder(archive, encoder, err);
 
@@ -157,15 +188,18 @@ cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume
         return st;
     if ((st = cmir_encode(encoder, volume, plane, progress, progress_ctx, &embeddings, err)) !=
             CMIR_OK ||
-        (st = cmir_record_describe(volume, plane, &embeddings, &record, err)) != CMIR_OK)
+        (st = cmir_record_describe(volume, plane, &embeddings, &record, err)) != CMIR_OK ||
+        (st = cmir_whiten_embeddings(cmir_store_whitening(archive->store), &embeddings, id, &room,
+                                     &whitened, err)) != CMIR_OK)
         goto done;
     record.labels = (cmir_label *)(uintptr_t)labels; /* the store only reads them */
     record.n_labels = n_labels;
-    st = cmir_store_add(archive->store, &record, &embeddings, added, err);
+    st = cmir_store_add(archive->store, &record, whitened, added, err);
     cmir_store_info(archive->store, &archive->info);
 done:
     free(record.slice_mm);
     free(record.slice_uids);
+    cmir_embeddings_free(&room);
     cmir_embeddings_free(&embeddings);
     return st;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* engine_internal.h: what archive.c and search.c share. */
+/* engine_internal.h: what the files of engine share. */
 #ifndef CMIR_ENGINE_ENGINE_INTERNAL_H
 #define CMIR_ENGINE_ENGINE_INTERNAL_H
 
 #include <cmir/archive.h>
 
 #include "store/store.h"
+#include "store/whitening.h"
 
 struct cmir_archive {
     cmir_store *store;
@@ -19,9 +20,24 @@ cmir_status cmir_record_describe(const cmir_volume *volume, cmir_plane plane,
                                  const cmir_embeddings *embeddings, cmir_record *record,
                                  cmir_error *err);
 
-/* CMIR_EMISMATCH where two archives were not made with the same encoder. */
+/* CMIR_EMISMATCH where embeddings stored in `other` cannot be compared with those in `archive`.
+ * *whiten: they can once whitened, for they are of its base encoder. */
 cmir_status cmir_archive_check_same(const cmir_archive *archive, const cmir_archive *other,
-                                    cmir_error *err);
+                                    bool *whiten, cmir_error *err);
+
+/* The dimension of embeddings that go into the archive: those of its base encoder. */
+uint32_t cmir_archive_input_dim(const cmir_archive *archive);
+
+/* *out is what an archive with `whitening` (NULL: none) makes of embeddings of its base encoder,
+ * rows of any length but 0: `from` itself, or `room`; free that with cmir_embeddings_free() in any
+ * case.  `name` is for messages. */
+cmir_status cmir_whiten_embeddings(const cmir_whitening *whitening, const cmir_embeddings *from,
+                                   const char *name, cmir_embeddings *room,
+                                   const cmir_embeddings **out, cmir_error *err);
+
+/* The same of stored rows: all slices in order. */
+cmir_status cmir_whiten_rows(const cmir_whitening *whitening, const cmir_rows *from,
+                             const char *name, cmir_embeddings *out, cmir_error *err);
 
 /* The rows of a stored volume as float32, all slices in order. */
 cmir_status cmir_rows_to_embeddings(const cmir_rows *rows, const char *volume_id,

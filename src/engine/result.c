@@ -48,6 +48,34 @@ cmir_engine_result_new(cmir_engine_result **out, cmir_error *err)
     return *out != NULL ? CMIR_OK : FAIL(err, CMIR_ENOMEM, "no memory for a search result");
 }
 
+cmir_status
+cmir_engine_contrast_new(cmir_engine_result *result, const char *label, const char *value,
+                         cmir_engine_contrast **out, cmir_error *err)
+{
+    cmir_engine_contrast *c = cmir_alloc_zeroed(1, sizeof *c);
+
+    *out = result->contrast = c;
+    if (c != NULL) {
+        c->view.label = c->label = cmir_strdup(label);
+        c->view.value = c->value = cmir_strdup(value);
+    }
+    if (c == NULL || c->label == NULL || (c->value == NULL) != (value == NULL))
+        return FAIL(err, CMIR_ENOMEM, "no memory for a contrast");
+    result->view.contrast = &c->view;
+    return CMIR_OK;
+}
+
+static void
+free_contrast(cmir_engine_contrast *c)
+{
+    if (c == NULL)
+        return;
+    free(c->slices);
+    free(c->label);
+    free(c->value);
+    free(c);
+}
+
 void
 cmir_engine_result_free(cmir_engine_result *result)
 {
@@ -59,6 +87,8 @@ cmir_engine_result_free(cmir_engine_result *result)
     free(result->hits);
     free(result->matches);
     cmir_record_free(result->query);
+    cmir_engine_evidence_free(result->evidence);
+    free_contrast(result->contrast);
     free(result);
 }
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/thread.h"
+#include "engine/contrast.h"
 #include "engine/search_job.h"
 
 static cmir_status
@@ -20,6 +21,10 @@ check_options(const cmir_search_options *o, cmir_error *err)
         return FAIL(err, CMIR_EINVAL, "search options: no such score: %d", (int)o->score);
     if (o->exclude < CMIR_EXCLUDE_VOLUME || o->exclude > CMIR_EXCLUDE_NONE)
         return FAIL(err, CMIR_EINVAL, "search options: no such exclusion: %d", (int)o->exclude);
+    if (o->n_neighbours != 0 &&
+        (o->n_neighbours < CMIR_EVIDENCE_LEAST || o->n_neighbours > CMIR_EVIDENCE_MOST))
+        return FAIL(err, CMIR_EINVAL, "search options: %u neighbours; %u..%u are possible",
+                    o->n_neighbours, CMIR_EVIDENCE_LEAST, CMIR_EVIDENCE_MOST);
     if (o->n_threads > CMIR_MAX_THREADS)
         return FAIL(err, CMIR_EINVAL, "search options: %u threads, at most %u", o->n_threads,
                     CMIR_MAX_THREADS);
@@ -77,7 +82,9 @@ search_one(const cmir_archive *archive, const cmir_embeddings *e, const cmir_sea
         return st;
     if ((st = cmir_search_job_start(job, base, e, NULL, NULL, o, err)) == CMIR_OK &&
         (st = cmir_search_job_rank(job, o, o->n_threads, NULL, err)) == CMIR_OK)
-        st = cmir_search_job_finish(job, err);
+        st = cmir_search_job_finish(job, o, o->n_threads, NULL, err);
+    if (st == CMIR_OK)
+        st = cmir_search_job_contrast(job, archive, o, o->n_threads, err);
     cmir_snapshot_close(job->snapshot);
     job->snapshot = NULL;
     cmir_snapshot_close(base);
@@ -104,7 +111,8 @@ cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmi
     const cmir_search_options *o = options == NULL ? &defaults : options;
     const cmir_plane plane = archive->info.plane;
     const char *id = cmir_volume_get_info(query)->volume_id;
-    cmir_embeddings embeddings = {0};
+    const cmir_embeddings *whitened;
+    cmir_embeddings embeddings = {0}, room = {0};
     cmir_stack stack;
     cmir_search_job job = {0};
     cmir_status st;
@@ -117,10 +125,32 @@ cmir_search_volume(const cmir_archive *archive, const cmir_encoder *encoder, cmi
         (st = cmir_engine_result_new(&job.result, err)) != CMIR_OK)
         return st;
     if ((st = cmir_encode(encoder, query, plane, NULL, NULL, &embeddings, err)) == CMIR_OK &&
-        (st = describe_query(query, plane, &embeddings, &job.result->query, err)) == CMIR_OK)
-        st = search_one(archive, &embeddings, o, &job, err);
+        (st = describe_query(query, plane, &embeddings, &job.result->query, err)) == CMIR_OK &&
+        (st = cmir_whiten_embeddings(cmir_store_whitening(archive->store), &embeddings, id, &room,
+                                     &whitened, err)) == CMIR_OK)
+        st = search_one(archive, whitened, o, &job, err);
+    cmir_embeddings_free(&room);
     cmir_embeddings_free(&embeddings);
     return finish(st, &job, out);
+}
+
+/* The job of a stored volume's rows, whitened first if need be. */
+static cmir_status
+start_rows(const cmir_archive *archive, const cmir_snapshot *base, const cmir_rows *rows,
+           bool whiten, const cmir_search_query *asked, const cmir_search_options *o,
+           cmir_search_job *job, cmir_error *err)
+{
+    cmir_embeddings e;
+    cmir_status st;
+
+    if (!whiten)
+        return cmir_search_job_start(job, base, NULL, rows, asked, o, err);
+    st = cmir_whiten_rows(cmir_store_whitening(archive->store), rows,
+                          job->result->query->info.volume_id, &e, err);
+    if (st == CMIR_OK)
+        st = cmir_search_job_start(job, base, &e, NULL, asked, o, err);
+    cmir_embeddings_free(&e);
+    return st;
 }
 
 /* A job from a stored volume, against what is in `base`. */
@@ -129,14 +159,15 @@ start_stored(const cmir_archive *archive, const cmir_snapshot *base, const cmir_
              const cmir_search_options *o, cmir_search_job *job, cmir_error *err)
 {
     cmir_snapshot *snapshot = NULL;
-    cmir_status st = cmir_archive_check_same(archive, query->archive, err);
+    bool whiten;
+    cmir_status st = cmir_archive_check_same(archive, query->archive, &whiten, err);
 
     if (st == CMIR_OK &&
         (st = cmir_snapshot_open_one(query->archive->store, query->volume_id, &snapshot, err)) ==
             CMIR_OK &&
         (st = cmir_snapshot_record(snapshot, 0, &job->result->query, err)) == CMIR_OK)
-        st = cmir_search_job_start(job, base, NULL, &cmir_snapshot_get(snapshot, 0)->rows, query, o,
-                                   err);
+        st = start_rows(archive, base, &cmir_snapshot_get(snapshot, 0)->rows, whiten, query, o, job,
+                        err);
     cmir_snapshot_close(snapshot);
     return st;
 }
@@ -147,17 +178,24 @@ start_embeddings(const cmir_archive *archive, const cmir_snapshot *base,
                  const cmir_search_query *query, const cmir_search_options *o, cmir_search_job *job,
                  cmir_error *err)
 {
-    const cmir_embeddings *e = query->embeddings;
+    const cmir_embeddings *e = query->embeddings, *whitened;
+    const uint32_t dim = cmir_archive_input_dim(archive);
+    cmir_embeddings room = {0};
     cmir_status st;
 
-    if (e->dim != archive->info.dim)
+    if (e->dim != dim)
         return FAIL(err, CMIR_EMISMATCH, "%s: embeddings of dimension %u; the archive's have %u",
-                    query->volume_id, e->dim, archive->info.dim);
+                    query->volume_id, e->dim, dim);
     if (e->n_slices < 1 || e->n_slices > CMIR_MAX_SLICES)
         return FAIL(err, CMIR_EINVAL, "%s: %u slices; 1..%u are possible", query->volume_id,
                     e->n_slices, CMIR_MAX_SLICES);
     st = describe_embeddings(e, query->volume_id, &job->result->query, err);
-    return st == CMIR_OK ? cmir_search_job_start(job, base, e, NULL, query, o, err) : st;
+    if (st == CMIR_OK &&
+        (st = cmir_whiten_embeddings(cmir_store_whitening(archive->store), e, query->volume_id,
+                                     &room, &whitened, err)) == CMIR_OK)
+        st = cmir_search_job_start(job, base, whitened, NULL, query, o, err);
+    cmir_embeddings_free(&room);
+    return st;
 }
 
 static cmir_status
@@ -189,6 +227,13 @@ struct batch {
     atomic_size_t next;
 };
 
+/* The first look of job i, where there was one. */
+static const double *
+looked_of(const struct batch *b, size_t i)
+{
+    return b->looked == NULL ? NULL : b->looked + i * b->n_volumes;
+}
+
 static void
 rank_some(void *ctx, uint32_t thread)
 {
@@ -201,8 +246,7 @@ rank_some(void *ctx, uint32_t thread)
         if (i >= b->n)
             return;
         if (b->errors[i].code == CMIR_OK)
-            (void)cmir_search_job_rank(&b->jobs[i], b->options, b->n_threads,
-                                       b->looked == NULL ? NULL : b->looked + i * b->n_volumes,
+            (void)cmir_search_job_rank(&b->jobs[i], b->options, b->n_threads, looked_of(b, i),
                                        &b->errors[i]);
     }
 }
@@ -253,15 +297,19 @@ search_some(const cmir_archive *archive, const cmir_snapshot *base,
         b->n_threads = b->n >= n_threads ? 1 : n_threads;
         cmir_parallel(b->n >= n_threads ? n_threads : 1, rank_some, b);
     }
-    free(b->looked);
-    b->looked = NULL;
     for (size_t i = 0; i < b->n; i++) {
         cmir_status one = st == CMIR_OK ? b->errors[i].code : st;
 
         if (one == CMIR_OK)
-            one = cmir_search_job_finish(&b->jobs[i], &b->errors[i]);
+            one = cmir_search_job_finish(&b->jobs[i], b->options, n_threads, looked_of(b, i),
+                                         &b->errors[i]);
+        if (one == CMIR_OK)
+            one = cmir_search_job_contrast(&b->jobs[i], archive, b->options, n_threads,
+                                           &b->errors[i]);
         (void)finish(one, &b->jobs[i], &out[i]);
     }
+    free(b->looked);
+    b->looked = NULL;
     return st;
 }
 

@@ -87,7 +87,6 @@ fill_hit(uint32_t m, double query_spacing_mm, const cmir_record *record, const c
 
     if (st != CMIR_OK)
         return st;
-    hit->record = record;
     hit->matches = matches;
     hit->n_matches = m;
     for (uint32_t i = 1; i < m; i++)
@@ -103,16 +102,11 @@ fill_hit(uint32_t m, double query_spacing_mm, const cmir_record *record, const c
     return CMIR_OK;
 }
 
-static cmir_without
-exclusion(const cmir_search_options *o, const cmir_volume_info *query,
-          const cmir_search_query *asked)
+cmir_without
+cmir_search_exclusion(const cmir_search_options *o, const cmir_volume_info *query)
 {
     cmir_without without = {0};
 
-    if (asked != NULL) {
-        without.among = asked->candidates;
-        without.n_among = asked->n_candidates;
-    }
     if (o->exclude == CMIR_EXCLUDE_NONE)
         return without;
     without.volume_id = query->volume_id;
@@ -168,12 +162,17 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
 {
     cmir_engine_result *result = job->result;
     const cmir_volume_info *info = &result->query->info;
-    const cmir_without without = exclusion(o, info, asked);
+    cmir_without without = cmir_search_exclusion(o, info);
     const uint32_t first = o->slices_given ? o->first_slice : 0;
     const uint32_t last = o->slices_given ? o->last_slice : result->query->n_slices - 1;
     const double start = seconds_now();
     cmir_status st;
 
+    if (asked != NULL) {
+        without.among = asked->candidates;
+        without.n_among = asked->n_candidates;
+    }
+    job->scores_only = o->scores_only;
     result->view.query = result->query;
     result->view.score = o->score;
     result->view.first_slice = first;
@@ -198,7 +197,7 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
 static cmir_status
 match_hits(cmir_search_job *job, unsigned cpu_flags, cmir_error *err)
 {
-    const size_t n = job->n_ranked;
+    const size_t n = job->n_hits;
     const cmir_rows **rows = cmir_alloc(n, sizeof *rows);
     double *ratio = cmir_alloc_zeroed(n, sizeof *ratio);
     cmir_status st = rows == NULL || ratio == NULL
@@ -220,11 +219,17 @@ match_hits(cmir_search_job *job, unsigned cpu_flags, cmir_error *err)
     return st;
 }
 
+static uint32_t
+hits_wanted(const cmir_search_options *o)
+{
+    return o->limit == 0 ? DEFAULT_LIMIT : o->limit;
+}
+
 cmir_rank_options
 cmir_search_rank_options(const cmir_search_options *o, size_t count, uint32_t n_threads,
                          const double *looked)
 {
-    const uint32_t wanted = o->limit == 0 ? DEFAULT_LIMIT : o->limit;
+    const uint32_t wanted = hits_wanted(o);
 
     return (cmir_rank_options){.score = o->score,
                                .limit = count < wanted ? (uint32_t)count : wanted,
@@ -233,6 +238,15 @@ cmir_search_rank_options(const cmir_search_options *o, size_t count, uint32_t n_
                                .n_rerank = o->n_rerank,
                                .cpu_flags = cmir_cpu_flags(),
                                .looked = looked};
+}
+
+/* Where everything is ranked, one list serves for the hits and for the evidence. */
+static void
+lengthen(const cmir_search_options *o, size_t count, cmir_rank_options *options)
+{
+    if (cmir_rank_looks_first(options, count) || options->limit >= o->n_neighbours)
+        return;
+    options->limit = count < o->n_neighbours ? (uint32_t)count : o->n_neighbours;
 }
 
 cmir_status
@@ -249,36 +263,107 @@ cmir_search_job_rank(cmir_search_job *job, const cmir_search_options *o, uint32_
     job->result->view.n_candidates = count;
     if (count == 0)
         return CMIR_OK;
+    lengthen(o, count, &options);
     if ((job->ranked = cmir_alloc(options.limit, sizeof *job->ranked)) == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for %u hits", options.limit);
     st = cmir_rank(&job->query, job->snapshot, &options, job->ranked, &job->n_ranked, &work, err);
-    if (st == CMIR_OK)
+    job->n_hits = job->n_ranked < hits_wanted(o) ? job->n_ranked : hits_wanted(o);
+    if (st == CMIR_OK && o->scores_only)
+        st = cmir_engine_result_reserve(job->result, job->n_hits, 0, err);
+    else if (st == CMIR_OK)
         st = match_hits(job, options.cpu_flags, err);
     job->result->view.n_reranked = work.n_reranked;
     job->result->view.seconds += seconds_now() - start;
     return st;
 }
 
+bool
+cmir_search_is_blank(const char *where)
+{
+    return where == NULL || where[strspn(where, " \t\r\n")] == '\0';
+}
+
+/* The nearest cases do not depend on how many hits are wanted: where a first look keeps as many as
+ * that takes, they are ranked on their own. */
+static cmir_status
+gather_evidence(cmir_search_job *job, const cmir_search_options *o, uint32_t n_threads,
+                const double *looked, cmir_error *err)
+{
+    cmir_engine_result *result = job->result;
+    const size_t count = cmir_snapshot_count(job->snapshot);
+    const uint32_t k = o->n_neighbours;
+    cmir_rank_options options = cmir_search_rank_options(o, count, n_threads, looked);
+    cmir_rank_options alone = options;
+    alone.limit = count < k ? (uint32_t)count : k;
+    const bool ranked = options.limit == alone.limit ||
+                        (result->view.n_reranked == count && !cmir_rank_looks_first(&alone, count));
+    cmir_case *cases = cmir_alloc(k, sizeof *cases);
+    size_t n_cases = 0;
+    cmir_status st = CMIR_OK;
+
+    if (cases == NULL)
+        return FAIL(err, CMIR_ENOMEM, "no memory for %u cases", k);
+    if (ranked)
+        lengthen(o, count, &options);
+    if (count > 0)
+        st =
+            cmir_nearest_cases(&job->query, job->snapshot, ranked ? &options : &alone,
+                               ranked ? job->ranked : NULL, job->n_ranked, k, cases, &n_cases, err);
+    for (size_t i = 0; i < n_cases; i++)
+        for (size_t h = 0; h < job->n_hits; h++)
+            if (job->ranked[h].candidate == cases[i].candidate)
+                cases[i].rank = (uint32_t)h + 1;
+    if (st == CMIR_OK)
+        st = cmir_evidence_gather(job->snapshot, result->query, cases, n_cases, k, o->score,
+                                  &result->evidence, err);
+    if (st == CMIR_OK) {
+        cmir_evidence *view = &result->evidence->view;
+
+        view->as_calibrated = cmir_search_is_blank(o->where) && view->n_own == 0 &&
+                              result->view.first_slice == 0 &&
+                              result->view.last_slice == result->query->n_slices - 1;
+        result->view.evidence = view;
+    }
+    free(cases);
+    return st;
+}
+
+/* The record of a hit: its id, where that is all that was asked for. */
+static cmir_status
+take_record(const cmir_search_job *job, size_t candidate, cmir_record **out, cmir_error *err)
+{
+    const cmir_record bare = {
+        .info = {.volume_id = cmir_snapshot_get(job->snapshot, candidate)->volume_id,
+                 .patient_age = NAN}};
+
+    return job->scores_only ? cmir_record_copy(&bare, out, err)
+                            : cmir_snapshot_record(job->snapshot, candidate, out, err);
+}
+
 cmir_status
-cmir_search_job_finish(cmir_search_job *job, cmir_error *err)
+cmir_search_job_finish(cmir_search_job *job, const cmir_search_options *o, uint32_t n_threads,
+                       const double *looked, cmir_error *err)
 {
     cmir_engine_result *result = job->result;
     const uint32_t m = job->query.n_rows;
     const double start = seconds_now();
     cmir_status st = CMIR_OK;
 
-    for (size_t i = 0; i < job->n_ranked && st == CMIR_OK; i++) {
+    for (size_t i = 0; i < job->n_hits && st == CMIR_OK; i++) {
         cmir_hit *hit = &result->hits[i];
 
-        if ((st = cmir_snapshot_record(job->snapshot, job->ranked[i].candidate, &result->records[i],
-                                       err)) != CMIR_OK)
+        if ((st = take_record(job, job->ranked[i].candidate, &result->records[i], err)) != CMIR_OK)
             break;
         hit->rank = (uint32_t)i + 1;
         hit->score = job->ranked[i].score;
-        st = fill_hit(m, result->query->slice_spacing_mm, result->records[i],
-                      result->matches + i * m, hit, err);
+        hit->record = result->records[i];
+        if (!job->scores_only)
+            st = fill_hit(m, result->query->slice_spacing_mm, result->records[i],
+                          result->matches + i * m, hit, err);
     }
-    result->view.n_hits = job->n_ranked;
+    result->view.n_hits = job->n_hits;
+    if (st == CMIR_OK && o->n_neighbours > 0)
+        st = gather_evidence(job, o, n_threads, looked, err);
     result->view.seconds += seconds_now() - start;
     return st;
 }

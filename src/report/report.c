@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "report/evidence.h"
 #include "report/hit.h"
 #include "report/html.h"
 #include "report/page.h"
@@ -203,7 +204,9 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
     write_head(&page, result);
     if ((st = write_query(&page, result, info, &query, o->command, err)) == CMIR_OK &&
         (st = write_hits(result, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {
+        cmir_contrast_write(&page, result->query, result->contrast);
         write_summary(&page, result, &rows, n_shown);
+        cmir_evidence_write(&page, result->evidence, n_shown);
         if (sections.nbytes > 0)
             cmir_buf_add(&page, sections.data, sections.nbytes);
         cmir_page_close(&page);

@@ -74,7 +74,27 @@ draw_air(cmir_buf *out, const cmir_plot *p, const cmir_record *record)
     }
 }
 
-/* The range of similarities, widened to a round step, and lines at the steps. */
+/* The range from low to high, widened to a round step, and lines at the steps. */
+static void
+draw_value_axis(cmir_buf *out, cmir_plot *p, double low, double high, double n_steps)
+{
+    const double step = cmir_nice_step(high - low, n_steps);
+    p->y_low = floor(low / step - 0.15) * step;
+    p->y_high = fmin(ceil(high / step + 0.15) * step, fmax(1.0, high) + 0.1 * step);
+    for (int i = 0; i < 20 && p->y_low + i * step <= p->y_high; i++) {
+        const double value = p->y_low + i * step;
+
+        cmir_buf_printf(out, "<path class=\"grid\" d=\"M%ld %ldh%ld\"/>\n", p->left,
+                        cmir_plot_y(p, value), p->width);
+        cmir_plot_number(out, p->left - 60, cmir_plot_y(p, value) + 40, "end",
+                         step < 0.001  ? 4
+                         : step < 0.01 ? 3
+                         : step < 0.1  ? 2
+                                       : 1,
+                         value);
+    }
+}
+
 static void
 draw_similarity_axis(cmir_buf *out, cmir_plot *p, const cmir_hit *hit)
 {
@@ -84,20 +104,7 @@ draw_similarity_axis(cmir_buf *out, cmir_plot *p, const cmir_hit *hit)
         low = fmin(low, hit->matches[i].similarity);
         high = fmax(high, hit->matches[i].similarity);
     }
-    const double step = cmir_nice_step(fmax(high - low, 0.02), 3);
-    p->y_low = floor(low / step - 0.15) * step;
-    p->y_high = fmin(ceil(high / step + 0.15) * step, fmax(1.0, high) + 0.1 * step);
-    for (int i = 0; i < 20 && p->y_low + i * step <= p->y_high; i++) {
-        const double value = p->y_low + i * step;
-
-        cmir_buf_printf(out, "<path class=\"grid\" d=\"M%ld %ldh%ld\"/>\n", p->left,
-                        cmir_plot_y(p, value), p->width);
-        cmir_plot_number(out, p->left - 60, cmir_plot_y(p, value) + 40, "end",
-                         step < 0.01  ? 3
-                         : step < 0.1 ? 2
-                                      : 1,
-                         value);
-    }
+    draw_value_axis(out, p, low, fmax(high, low + 0.02), 3);
 }
 
 void
@@ -151,5 +158,58 @@ cmir_strip_pairs(cmir_buf *out, const cmir_result *result, const cmir_hit *hit)
     draw_slice_axis(out, &p, result->first_slice, result->last_slice, NULL);
     cmir_plot_text(out, p.left + p.width / 2, p.top + p.height + LINE_2, "middle",
                    "slice of the query; height: slice of this volume");
+    cmir_buf_puts(out, "</svg>\n");
+}
+
+/* The curve and the band of its interval; slices that hold only air leave gaps in neither. */
+static void
+draw_curve(cmir_buf *out, const cmir_plot *p, const cmir_contrast *c)
+{
+    cmir_buf_puts(out, "<path class=\"band\" d=\"");
+    for (size_t i = 0; i < c->n_slices; i++)
+        cmir_buf_printf(out, "%s%ld %ld", i == 0 ? "M" : "L", cmir_plot_x(p, c->slices[i].slice),
+                        cmir_plot_y(p, c->slices[i].high));
+    for (size_t i = c->n_slices; i > 0; i--)
+        cmir_buf_printf(out, "L%ld %ld", cmir_plot_x(p, c->slices[i - 1].slice),
+                        cmir_plot_y(p, c->slices[i - 1].low));
+    cmir_buf_puts(out, "Z\"/>\n<path class=\"contrast\" d=\"");
+    for (size_t i = 0; i < c->n_slices; i++)
+        cmir_buf_printf(out, "%s%ld %ld", i == 0 ? "M" : "L", cmir_plot_x(p, c->slices[i].slice),
+                        cmir_plot_y(p, c->slices[i].value));
+    cmir_buf_puts(out, "\"/>\n");
+}
+
+void
+cmir_strip_contrast(cmir_buf *out, const cmir_record *query, const cmir_contrast *c)
+{
+    enum { SURE_HEIGHT = 130 };
+    cmir_plot p = {.left = 1000, .top = 100, .width = 9000, .height = 1700, .x_low = -0.5};
+    const long bottom = p.top + p.height;
+    double low = c->slices[0].low, high = c->slices[0].high;
+
+    for (size_t i = 0; i < c->n_slices; i++) {
+        low = fmin(low, c->slices[i].low);
+        high = fmax(high, c->slices[i].high);
+    }
+    p.x_high = query->n_slices - 0.5;
+    cmir_plot_open(
+        out, &p,
+        "Contrast of each slice of the query, with its interval and the run that stands out");
+    draw_air(out, &p, query);
+    cmir_plot_box(out, "run", cmir_plot_x(&p, c->first - 0.5), p.top,
+                  cmir_plot_x(&p, c->last + 0.5), bottom);
+    draw_value_axis(out, &p, low, fmax(high, low + 0.002), 6);
+    draw_curve(out, &p, c);
+    for (size_t i = 0; i < c->n_slices; i++)
+        cmir_plot_box(out, "sure", cmir_plot_x(&p, c->slices[i].slice - 0.5),
+                      bottom - lround(SURE_HEIGHT * c->slices[i].in_run),
+                      cmir_plot_x(&p, c->slices[i].slice + 0.5), bottom);
+    draw_slice_axis(out, &p, 0, query->n_slices - 1, query->slice_mm);
+    cmir_plot_text(out, p.left - 260, bottom + LINE_1, "end", "slice");
+    cmir_plot_text(out, p.left - 260, bottom + LINE_2, "end", "mm");
+    cmir_plot_text(
+        out, p.left + p.width / 2, bottom + LINE_3, "middle",
+        "slice of the query; height: similarity to cases with the label less that to cases "
+        "without");
     cmir_buf_puts(out, "</svg>\n");
 }

@@ -77,7 +77,22 @@ static const char style_pictures[] =
     ".strip .grid,.strip .tick{stroke:var(--line);stroke-width:8;fill:none}\n"
     ".strip .mark{stroke:#8ea0b0;stroke-width:46;stroke-linecap:round;fill:none}\n"
     ".strip .in{stroke:var(--found)}\n"
-    ".strip .best{fill:none;stroke:var(--text);stroke-width:18}\n";
+    ".strip .best{fill:none;stroke:var(--text);stroke-width:18}\n"
+    ".strip .band{fill:var(--query);fill-opacity:.22}\n"
+    ".strip .contrast{fill:none;stroke:var(--query);stroke-width:22;stroke-linejoin:round}\n"
+    ".strip .sure{fill:var(--found);fill-opacity:.8}\n"
+    ".share{vertical-align:middle}\n"
+    ".share .frame{fill:#0b0d0f}\n"
+    ".share .part{fill:var(--found);fill-opacity:.45}\n"
+    ".share .interval{stroke:var(--text);stroke-width:16;fill:none}\n"
+    ".share .weight{fill:var(--text);stroke:#0b0d0f;stroke-width:12}\n"
+    ".values{table-layout:fixed}\n"
+    ".values th:nth-child(1){width:20%}.values th:nth-child(2){width:8%}\n"
+    ".values th:nth-child(3){width:264px}.values th:nth-child(4){width:16%}\n"
+    ".values th:nth-child(5){width:11%}\n"
+    ".numbers .share{margin:0 8px}.median{margin-left:24px}\n"
+    ".evidence h3{color:var(--text);font-size:16px;margin-top:18px}\n"
+    ".warn{color:var(--warn)}\n";
 
 static const char style_evaluation[] =
     ":root{--m0:#7cc0ff;--m1:#ffbf69;--m2:#7fd6a4;--m3:#f58ea8;--m4:#c9a6ff;--m5:#e6e05a;"
@@ -141,7 +156,7 @@ static const char style_print[] =
     "body{padding:0;font-size:12px;max-width:none}\n"
     "section{padding:8px 0;border-width:1px 0 0;border-radius:0}\n"
     ".rank{color:#fff}\n"
-    ".rank,.pic,.strip{print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
+    ".rank,.pic,.strip,.share{print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
     ".labels li,.missing{background:#fff}\n"
     ".strip .frame{fill:#fff}\n"
     ":root{--m0:#0b5394;--m1:#b45f06;--m2:#1b7837;--m3:#a50f3c;--m4:#6a3d9a;--m5:#7a7000;"
@@ -153,6 +168,8 @@ static const char style_print[] =
     ".pairs,.strips,.cases,.row{zoom:.6}\n"
     ".hit,.pair,.strips,.case,tr,figure,svg{break-inside:avoid}\n"
     "h2,h3,h2+p{break-after:avoid}\n"
+    ".share .frame{fill:#eee}\n"
+    ".share .weight{stroke:#fff}\n"
     "a{color:inherit;text-decoration:none}\n"
     "}\n";
 

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "store/fields.h"
+#include "store/whitening.h"
 
 #define APPLICATION_ID 0x434D4952 /* "CMIR" */
 
@@ -46,7 +47,8 @@ static const char schema[] =
     "CREATE TABLE labels("
     "    volume INTEGER NOT NULL REFERENCES volumes(id) ON DELETE CASCADE,"
     "    name TEXT NOT NULL, value TEXT NOT NULL,"
-    "    PRIMARY KEY (volume, name)) STRICT, WITHOUT ROWID;";
+    "    PRIMARY KEY (volume, name)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX labels_value ON labels(name, value);";
 
 static cmir_status
 insert_binding(cmir_db *db, const cmir_binding *binding, cmir_error *err)
@@ -80,6 +82,8 @@ cmir_catalog_create(const char *path, const cmir_binding *binding, cmir_error *e
     if ((st = cmir_db_begin(db, true, err)) == CMIR_OK &&
         (st = cmir_db_exec(db, schema, err)) == CMIR_OK &&
         (st = insert_binding(db, binding, err)) == CMIR_OK &&
+        (binding->whitening == NULL ||
+         (st = cmir_catalog_put_whitening(db, binding->whitening, err)) == CMIR_OK) &&
         (st = cmir_db_commit(db, err)) == CMIR_OK)
         st = cmir_db_exec(db, "PRAGMA journal_mode = WAL", err);
     cmir_db_rollback(db);
@@ -351,7 +355,7 @@ cmir_status
 cmir_catalog_insert(cmir_db *db, const cmir_record *record, const cmir_place *place,
                     cmir_error *err)
 {
-    char added[32];
+    char now[32];
     cmir_stmt *q;
     cmir_status st = cmir_stmt_open(
         db,
@@ -359,17 +363,18 @@ cmir_catalog_insert(cmir_db *db, const cmir_record *record, const cmir_place *pl
         "patient_id, patient_sex, study_date, body_part, manufacturer, description, "
         "patient_age, dims, affine, has_hu, value_low, value_high, n_slices, n_air, "
         "slice_spacing_mm, added, segment, offset, nbytes, crc, filled) VALUES "
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         &q, err);
 
     if (st != CMIR_OK)
         return st;
-    now_utc(added);
-    bind_record(q, record, added);
+    now_utc(now);
+    bind_record(q, record, record->added == NULL || *record->added == '\0' ? now : record->added);
     cmir_bind_int(q, place->segment);
     cmir_bind_int(q, (int64_t)place->offset);
     cmir_bind_int(q, (int64_t)place->claim.nbytes);
     cmir_bind_int(q, place->claim.crc);
+    cmir_bind_int(q, record->filled);
     st = cmir_stmt_run(q, err);
     cmir_stmt_close(q);
     return st == CMIR_OK ? insert_slices(db, cmir_db_last_id(db), record, err) : st;

@@ -93,7 +93,7 @@ split_uids(char *text, uint32_t n, const char **uids)
     "SELECT id, volume_id, path, format, modality, series_uid, study_uid, patient_id, "            \
     "patient_sex, study_date, body_part, manufacturer, description, patient_age, has_hu, "         \
     "value_low, value_high, n_slices, n_air, slice_spacing_mm, added, dims, affine, mm, "          \
-    "marks, uids FROM volumes LEFT JOIN slices ON volume = id WHERE volume_id = ?"
+    "marks, uids, filled FROM volumes LEFT JOIN slices ON volume = id WHERE volume_id = ?"
 
 /* All but labels and slice_uids; pointers are the statement's. */
 static cmir_status
@@ -126,6 +126,7 @@ read_row(cmir_stmt *q, const char *volume_id, cmir_record *r, cmir_error *err)
     r->n_air = (uint32_t)n_air;
     r->slice_spacing_mm = cmir_column_double(q, 19);
     r->added = cmir_column_text(q, 20);
+    r->filled = (uint32_t)cmir_column_int(q, 26);
     /* Blobs may lie at any address: the copy in cmir_record_copy() goes by bytes. */
     r->slice_mm = cmir_alloc(n, sizeof(double));
     r->slice_marks = cmir_alloc(n, 1);

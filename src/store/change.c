@@ -12,8 +12,8 @@
 
 #define MAX_ID_NBYTES 1024u
 
-static cmir_status
-check_writable(const cmir_store *store, cmir_error *err)
+cmir_status
+cmir_store_check_writable(const cmir_store *store, cmir_error *err)
 {
     if (store->access != CMIR_WRITE)
         return FAIL(err, CMIR_EINVAL, "%s: opened for reading only", store->dir);
@@ -23,7 +23,7 @@ check_writable(const cmir_store *store, cmir_error *err)
 cmir_status
 cmir_store_begin(cmir_store *store, cmir_error *err)
 {
-    cmir_status st = check_writable(store, err);
+    cmir_status st = cmir_store_check_writable(store, err);
 
     if (st == CMIR_OK && store->in_batch)
         st = FAIL(err, CMIR_EINVAL, "%s: a batch of changes is open already", store->dir);
@@ -274,7 +274,7 @@ cmir_store_put(cmir_store *store, const cmir_record *record, const cmir_built *b
     cmir_status st;
 
     *added = false;
-    if ((st = check_writable(store, err)) != CMIR_OK ||
+    if ((st = cmir_store_check_writable(store, err)) != CMIR_OK ||
         (st = check_new(record, built, err)) != CMIR_OK ||
         (st = cmir_catalog_find(store->db, id, &old, &found, err)) != CMIR_OK)
         return st;
@@ -313,7 +313,7 @@ cmir_store_remove(cmir_store *store, const char *volume_id, cmir_error *err)
     const cmir_archive_info before = store->totals;
     cmir_place place;
     bool found = false, own;
-    cmir_status st = check_writable(store, err);
+    cmir_status st = cmir_store_check_writable(store, err);
 
     if (st != CMIR_OK || (st = begin_change(store, &own, err)) != CMIR_OK)
         return st;
@@ -338,7 +338,7 @@ cmir_store_label(cmir_store *store, const cmir_label_set *sets, size_t n, size_t
                  cmir_error *err)
 {
     bool own;
-    cmir_status st = check_writable(store, err);
+    cmir_status st = cmir_store_check_writable(store, err);
 
     *n_applied = 0;
     if (st != CMIR_OK || (st = begin_change(store, &own, err)) != CMIR_OK)

@@ -10,6 +10,7 @@
 
 #include <cmir/encoder.h>
 
+#define NORM_TOLERANCE 1e-3 /* of embeddings handed in */
 #define LARGEST_CODE 127.0f
 enum { LANES = 8 }; /* sums side by side: what compilers make vector code of */
 #define ROUND_UP 1.000001 /* norms are upper bounds: more than what rounding to float takes away */
@@ -45,6 +46,12 @@ cmir_row_norm(const float *row, uint32_t dim)
     for (; d < dim; d++)
         part[0] += (double)row[d] * (double)row[d];
     return sqrt(sum_up(part));
+}
+
+bool
+cmir_norm_is_unit(double norm)
+{
+    return fabs(norm - 1) <= NORM_TOLERANCE;
 }
 
 void

@@ -4,6 +4,7 @@
 #ifndef CMIR_STORE_CODES_H
 #define CMIR_STORE_CODES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define CMIR_UNIT 32767       /* 1.0 in fixed point: element = value / CMIR_UNIT */
@@ -11,6 +12,9 @@
 
 /* The Euclidean length of a row. */
 double cmir_row_norm(const float *row, uint32_t dim);
+
+/* Whether a row of that length can be an embedding. */
+bool cmir_norm_is_unit(double norm);
 
 /* cmir_row_fix() rounds `row` ([dim], divided by `norm`) to fixed point, ties to even; columns of
  * `out` ([padded_dim]) from dim are zero. */

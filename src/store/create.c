@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* create.c: makes an archive, and the lock that one writer holds.  Called by engine and store.
  *
- * The one idea: catalog.sqlite appears by a rename, whole; a directory without it is no archive. */
+ * The one idea: catalog.sqlite appears by a rename, whole; a directory without it is no archive.  An
+ * archive that must not be seen before it is filled appears by a rename of its directory. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -250,5 +251,93 @@ cmir_store_create(const char *dir, const cmir_binding *binding, cmir_error *err)
     }
     if (st != CMIR_OK && made)
         rmdir(dir); /* stays if another process has put something there */
+    return st;
+}
+
+cmir_status
+cmir_store_check_absent(const char *dir, cmir_error *err)
+{
+    struct stat info;
+
+    if (lstat(dir, &info) == 0)
+        return FAIL(err, CMIR_EEXIST,
+                    "%s: there is something already; a new archive needs a name "
+                    "of its own",
+                    dir);
+    if (errno != ENOENT)
+        return FAIL(err, CMIR_EIO, "%s: %s", dir, strerror(errno));
+    return CMIR_OK;
+}
+
+/* DIR.partial, whether or not `dir` ends in slashes; NULL where memory runs out. */
+static char *
+partial_path(const char *dir)
+{
+    size_t n = strlen(dir);
+
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    return cmir_asprintf("%.*s.partial", (int)n, dir);
+}
+
+/* Removes an archive of ours that nobody has seen. */
+static void
+remove_archive(const char *dir)
+{
+    char *segments = cmir_asprintf("%s/segments", dir);
+    bool more = segments != NULL;
+
+    for (uint32_t number = 1; more && number <= CMIR_MAX_SEGMENT; number++) {
+        char *path = cmir_segment_path(dir, number);
+        more = path != NULL && unlink(path) == 0;
+        free(path);
+    }
+    if (segments != NULL)
+        rmdir(segments);
+    free(segments);
+    remove_file(dir, "catalog.sqlite");
+    remove_file(dir, "lock");
+    rmdir(dir);
+}
+
+cmir_status
+cmir_store_begin_partial(const char *dir, const cmir_binding *binding, cmir_store **out,
+                         cmir_error *err)
+{
+    cmir_error cause = {0};
+    cmir_status st = cmir_store_check_absent(dir, err);
+    char *path = partial_path(dir);
+
+    *out = NULL;
+    if (st == CMIR_OK && path == NULL)
+        st = FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
+    if (st == CMIR_OK && (st = cmir_store_create(path, binding, &cause)) != CMIR_OK)
+        st = st == CMIR_EEXIST ? FAIL(err, st,
+                                      "%s: left by an attempt that was interrupted, or one that "
+                                      "still goes on; if not, remove it",
+                                      path)
+                               : FAIL(err, st, "%s", cause.msg);
+    else if (st == CMIR_OK && (st = cmir_store_open(path, CMIR_WRITE, out, err)) != CMIR_OK)
+        remove_archive(path);
+    free(path);
+    return st;
+}
+
+cmir_status
+cmir_store_end_partial(cmir_store *store, const char *dir, cmir_status st, cmir_error *err)
+{
+    char *path = cmir_strdup(store->dir);
+
+    cmir_store_close(store);
+    if (path == NULL)
+        return FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
+    if (st == CMIR_OK && (st = cmir_store_check_absent(dir, err)) == CMIR_OK &&
+        rename(path, dir) != 0)
+        st = FAIL(err, CMIR_EIO, "%s: cannot become %s: %s", path, dir, strerror(errno));
+    if (st != CMIR_OK)
+        remove_archive(path);
+    else
+        st = sync_parent(dir, err);
+    free(path);
     return st;
 }

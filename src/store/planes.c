@@ -12,8 +12,6 @@
 #include "store/codes.h"
 #include "store/segment.h"
 
-#define NORM_TOLERANCE 1e-3 /* of embeddings handed in */
-
 static uint64_t
 round_up(uint64_t n, uint64_t multiple)
 {
@@ -97,7 +95,7 @@ cmir_planes_exact(const cmir_embeddings *embeddings, const cmir_layout *lay, uin
         const float *row = embeddings->rows + (size_t)slice[r] * dim;
         const double norm = cmir_row_norm(row, dim);
 
-        if (!(fabs(norm - 1) <= NORM_TOLERANCE))
+        if (!cmir_norm_is_unit(norm))
             return FAIL(err, CMIR_EINVAL,
                         "embedding of slice %u has the length %g; an embedding has unit length",
                         (unsigned)slice[r], norm);

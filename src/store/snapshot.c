@@ -304,6 +304,18 @@ cmir_snapshot_number(const cmir_snapshot *snapshot, size_t index)
     return snapshot->index == NULL ? index : snapshot->index[index];
 }
 
+cmir_db *
+cmir_snapshot_db(const cmir_snapshot *snapshot)
+{
+    return snapshot->db;
+}
+
+cmir_store *
+cmir_snapshot_store(const cmir_snapshot *snapshot)
+{
+    return snapshot->store;
+}
+
 const int16_t *
 cmir_snapshot_center(const cmir_snapshot *snapshot)
 {

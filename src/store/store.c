@@ -128,9 +128,13 @@ cmir_store_open(const char *dir, cmir_access access_wanted, cmir_store **out, cm
         (st = open_catalog(store, err)) != CMIR_OK ||
         (st = cmir_catalog_binding(store->db, store->catalog_path, &store->binding,
                                    &store->binding_text, err)) != CMIR_OK ||
+        (st = cmir_catalog_whitening(store->db, store->catalog_path, store->binding.dim,
+                                     store->binding.encoder_sha256, &store->whitening, err)) !=
+            CMIR_OK ||
         (st = read_center(store, err)) != CMIR_OK ||
         (st = cmir_catalog_count(store->db, &store->totals, err)) != CMIR_OK)
         goto fail;
+    store->binding.whitening = store->whitening;
     for (size_t i = 0; i < CMIR_ENCODER_TAG_NBYTES; i++)
         store->encoder_tag[i] = (uint8_t)(hex_digit(store->binding.encoder_sha256[2 * i]) << 4 |
                                           hex_digit(store->binding.encoder_sha256[2 * i + 1]));
@@ -146,12 +150,14 @@ cmir_store_close(cmir_store *store)
 {
     if (store == NULL)
         return;
+    cmir_kinds_forget(store);
     cmir_listing_give_back(store->listing);
     cmir_maps_close(&store->maps);
     cmir_db_close(store->db);
     if (store->lock_fd >= 0)
         close(store->lock_fd); /* last: the catalogue is at rest when the lock goes */
     free(store->center);
+    cmir_whitening_free(store->whitening);
     free(store->binding_text);
     free(store->catalog_path);
     free(store->dir);
@@ -175,7 +181,14 @@ cmir_store_info(const cmir_store *store, cmir_archive_info *out)
         .n_air_slices = store->totals.n_air_slices,
         .segments_nbytes = store->totals.segments_nbytes,
         .dead_nbytes = store->totals.dead_nbytes,
+        .whitening = store->whitening == NULL ? NULL : &store->whitening->info,
     };
+}
+
+const cmir_whitening *
+cmir_store_whitening(const cmir_store *store)
+{
+    return store->whitening;
 }
 
 cmir_status

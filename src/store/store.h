@@ -13,23 +13,43 @@
 #include <stdint.h>
 
 #include <cmir/archive.h>
+#include <cmir/evidence.h>
 #include <cmir/status.h>
 
 typedef struct cmir_store cmir_store;
 
-/* What an archive is bound to.  Strings borrowed. */
+struct cmir_whitening;
+
+/* What an archive is bound to.  All borrowed. */
 typedef struct cmir_binding {
     const char *encoder_name, *encoder_version, *encoder_sha256, *card_json, *card_path;
     uint32_t dim;
     cmir_plane plane;
+    const struct cmir_whitening *whitening; /* of the encoder's embeddings; NULL: none */
 } cmir_binding;
 
 cmir_status cmir_store_create(const char *dir, const cmir_binding *binding, cmir_error *err);
+
+/* An archive that appears whole: it is made and filled at DIR.partial, and renamed in the end.
+ * cmir_store_begin_partial() makes an empty one, which is open for writing, for `dir`, at which
+ * nothing may be yet: CMIR_EEXIST, also where an earlier one was interrupted or is still being
+ * filled.  cmir_store_end_partial() closes it; where `st` is CMIR_OK it is `dir`, durably, else it is
+ * removed.  Returns `st`, or why it failed. */
+cmir_status cmir_store_check_absent(const char *dir, cmir_error *err); /* is nothing at `dir`? */
+cmir_status cmir_store_begin_partial(const char *dir, const cmir_binding *binding, cmir_store **out,
+                                     cmir_error *err);
+cmir_status cmir_store_end_partial(cmir_store *store, const char *dir, cmir_status st,
+                                   cmir_error *err);
+
 cmir_status cmir_store_open(const char *dir, cmir_access access, cmir_store **out, cmir_error *err);
 void cmir_store_close(cmir_store *store); /* NULL is fine */
 
 /* Borrowed until the store is closed; counts as of opening, or the last change through `store`. */
 void cmir_store_info(const cmir_store *store, cmir_archive_info *out);
+const struct cmir_whitening *cmir_store_whitening(const cmir_store *store); /* NULL: none */
+
+/* CMIR_EINVAL where it was opened for reading only. */
+cmir_status cmir_store_check_writable(const cmir_store *store, cmir_error *err);
 
 /* Changes between begin and commit are one transaction, durable when commit returns, and gone where
  * it fails or is rolled back; one that fails alone (an add of an id that is taken) leaves the others
@@ -47,8 +67,8 @@ cmir_status cmir_store_build(cmir_store *store, const char *volume_id,
                              const cmir_embeddings *embeddings, cmir_built **out, cmir_error *err);
 void cmir_built_free(cmir_built *built); /* NULL is fine */
 
-/* Adds a volume.  `record` gives everything but `added`, which the store sets, and the marks, which
- * are those of the embeddings that `built` is of.  CMIR_EEXIST if the id is there with other
+/* Adds a volume.  `record` gives everything but the marks, which are those of the embeddings that
+ * `built` is of; where its `added` is empty, that is now.  CMIR_EEXIST if the id is there with other
  * embeddings; *added = false if with the same. */
 cmir_status cmir_store_put(cmir_store *store, const cmir_record *record, const cmir_built *built,
                            bool *added, cmir_error *err);
@@ -148,5 +168,23 @@ cmir_status cmir_snapshot_spacings(const cmir_snapshot *snapshot, double *mm, cm
 cmir_status cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **out,
                                  cmir_error *err);
 void cmir_snapshot_close(cmir_snapshot *snapshot); /* NULL is fine */
+
+/* What evidence asks of the catalogue (calibration.c).  Whose volume it is: equal text, the same patient; free(). */
+cmir_status cmir_snapshot_patient(const cmir_snapshot *snapshot, size_t index, char **out,
+                                  cmir_error *err);
+/* The kind of the label `name`, by all its values. */
+cmir_status cmir_snapshot_label_kind(const cmir_snapshot *snapshot, const char *name,
+                                     cmir_label_kind *out, cmir_error *err);
+/* A value as filters read it; NAN where it is no finite decimal number. */
+cmir_status cmir_snapshot_parse(const cmir_snapshot *snapshot, const char *text, double *out,
+                                cmir_error *err);
+/* Fills all but `label`, which is borrowed from the caller.  *found is false where none is stored. */
+cmir_status cmir_snapshot_calibration(const cmir_snapshot *snapshot, const char *label, uint32_t k,
+                                      cmir_score score, cmir_calibration *out, bool *found,
+                                      cmir_error *err);
+/* Stores calibrations of the present state, replacing those of the same label, k and score; what was not
+ * stale stays so. */
+cmir_status cmir_store_calibrate(cmir_store *store, const cmir_calibration *rows, size_t n,
+                                 cmir_error *err);
 
 #endif

@@ -11,6 +11,7 @@
 #include "store/maps.h"
 #include "store/segment.h"
 #include "store/store.h"
+#include "store/whitening.h"
 
 #define CMIR_SEGMENT_LIMIT ((uint64_t)1 << 30)
 
@@ -24,6 +25,7 @@ struct cmir_store {
     int lock_fd;            /* -1: none held */
     cmir_binding binding;
     char *binding_text;     /* what binding's strings point into */
+    cmir_whitening *whitening; /* what binding points to; NULL: none */
     uint8_t encoder_tag[CMIR_ENCODER_TAG_NBYTES];
     cmir_maps maps;
     cmir_listing *listing; /* of the latest state that a snapshot saw; NULL: none yet */
@@ -36,7 +38,15 @@ struct cmir_store {
     bool segment_made;      /* one of them is new */
     int16_t *center;        /* [padded dim]; means something where center_given */
     bool center_given;
+    struct { /* kinds of labels, as far as they were asked for, in one state */
+        char *name;
+        cmir_label_kind kind;
+    } *kinds;
+    size_t n_kinds, kinds_cap;
+    int64_t kinds_n_writes;
 };
+
+void cmir_kinds_forget(cmir_store *store);
 
 /* Takes the lock of the archive, for one writer or for readers of an immutable catalogue.
  * CMIR_EBUSY names the process that holds it. */
@@ -45,6 +55,13 @@ cmir_status cmir_store_lock(const char *dir, bool write, int *fd, cmir_error *er
 /* The rows of the record at `place`, in `map`. */
 cmir_status cmir_store_rows(const cmir_store *store, const char *volume_id, const cmir_place *place,
                             const cmir_segment_map *map, cmir_rows *out, cmir_error *err);
+
+/* The connection whose read transaction is the snapshot's state. */
+cmir_db *cmir_snapshot_db(const cmir_snapshot *snapshot);
+cmir_store *cmir_snapshot_store(const cmir_snapshot *snapshot);
+
+/* Whether every stored calibration is possible. */
+cmir_status cmir_calibrations_check(cmir_db *db, cmir_error *err);
 
 /* The archive's dim, rounded up as rows are. */
 uint32_t cmir_padded_dim(const cmir_store *store);

@@ -97,6 +97,15 @@ check_center(struct verify *v)
         tell(v, &cause);
 }
 
+static void
+check_calibrations(struct verify *v)
+{
+    cmir_error cause = {0};
+
+    if (cmir_calibrations_check(v->db, &cause) != CMIR_OK)
+        tell(v, &cause);
+}
+
 /* Segments of the catalogue: the files are there and long enough. */
 static void
 check_segments(struct verify *v, uint32_t *last)
@@ -257,6 +266,8 @@ cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sent
         check_center(&v);
     if (v.st == CMIR_OK)
         check_database(&v);
+    if (v.st == CMIR_OK)
+        check_calibrations(&v);
     if (v.st == CMIR_OK)
         check_segments(&v, &last);
     if (v.st == CMIR_OK)

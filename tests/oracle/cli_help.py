@@ -16,8 +16,8 @@ SHARED = os.environ.get('CMIR_SHARED') or os.path.join(os.path.dirname(os.path.a
 DATA = os.path.join(os.path.realpath(SHARED), 'data') if os.path.isdir(os.path.join(SHARED, 'data')) else None
 needs_data = pytest.mark.skipif(DATA is None, reason='no folder of shared data (CMIR_SHARED)')
 NOTICE = 'research use only, not for diagnosis'
-VERBS = ['init', 'add', 'import', 'label', 'list', 'show', 'remove', 'search', 'eval', 'stat', 'verify', 'export',
-         'encoder', 'phantom']
+VERBS = ['init', 'add', 'import', 'label', 'list', 'show', 'remove', 'search', 'calibrate', 'eval', 'stat', 'verify',
+         'export', 'encoder', 'fit', 'phantom']
 N_AIR = 2
 SEED = 20240718
 

@@ -506,7 +506,7 @@ def test_list_show_stat_json(archive, scans):
     np.testing.assert_allclose(shown['SliceMm'], 5 * np.arange(16), atol=1e-4)
     stat_ = ok_json('stat', archive)
     assert set(stat_) == {'Archive', 'Volumes', 'Slices', 'AirSlices', 'Encoder', 'CardPath', 'Dim', 'Plane',
-                          'EmbeddingBytes', 'DeadBytes'}
+                          'EmbeddingBytes', 'DeadBytes', 'Whitening'}
     assert stat_['Volumes'] == 9 and stat_['Slices'] == sum(12 + i for i in range(9)) and stat_['AirSlices'] == 18
     assert ok_json('verify', archive) == {'Archive': str(archive), 'Volumes': 9, 'Sound': True, 'Problems': []}
     listed = ok_json('encoder', 'list')['Encoders']

@@ -121,7 +121,8 @@ def test_search_against_numpy(score, slices, archive, exported, scans):
 
 
 def check_search(found, want, rows, part, exported, archive):
-    assert set(found) == {'Query', 'ScoreType', 'Encoder', 'Notice', 'Candidates', 'Reranked', 'Seconds', 'Matches'}
+    assert set(found) == {'Query', 'ScoreType', 'Encoder', 'Notice', 'Candidates', 'Reranked', 'Seconds', 'Matches',
+                          'Evidence', 'EvidenceCases'}
     assert found['Notice'] == NOTICE and set(found['Encoder']) == {'Name', 'Version', 'Sha256'}
     assert found['Candidates'] == found['Reranked'] == len(exported) - 1
     assert [m['VolumeId'] for m in found['Matches']] == [i for _, i in want]

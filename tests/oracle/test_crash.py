@@ -60,7 +60,7 @@ def test_no_reported_volume_is_lost(scans, tmp_path):
     archive, reported = tmp_path / "archive", set()
     assert run("init", archive).returncode == 0
     kills = caught_writing = 0
-    while kills < KILLS:
+    while kills < KILLS or (caught_writing < 5 and kills < 10 * KILLS):  # a busy machine needs more
         writer = subprocess.Popen([CMIR, "add", archive, scans], stdout=subprocess.PIPE,
                                   stderr=subprocess.DEVNULL, text=True)
         time.sleep(rng.uniform(0, whole))

@@ -315,3 +315,15 @@ def test_part_of_the_query(archive):
         got = [(names.index(m["VolumeId"]), m["Score"]) for m in found["Matches"]]
         check_order(MAXSIM, got, want[MAXSIM], 10, [rows[n] for n in names], digits=9)
         assert found["Matches"][0]["VolumeId"] == name
+
+
+def test_ordered_among_some(archive):
+    """Every volume keeps its own spacing when others are filtered out."""
+    path, rows, _ = archive
+    names = sorted(rows)
+    search = ["search", path, f"{path}:{names[3]}", "--score", "ordered", "--json", "--limit", len(names)]
+    every = {m["VolumeId"]: m for m in json.loads(cmir(*search, "--exclude", "none"))["Matches"]}
+    some = json.loads(cmir(*search, "--where", "Slices > 20"))["Matches"]
+    assert len(every) == len(names) and 3 < len(some) < len(names) - 3
+    for m in some:
+        assert all(m[key] == every[m["VolumeId"]][key] for key in ("Score", "SliceMatches", "MatchSlices"))

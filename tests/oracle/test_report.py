@@ -387,3 +387,80 @@ def test_mr_is_shown_by_its_own_range(tmp_path):
                    0, 1) * 255
     assert grey.shape == want.shape
     assert np.abs(grey - want).max() <= 2
+
+
+HOSTILE_VALUES = ["<script>alert(5)</script>", "\"' onload=alert(6)>", "&lt;\u202ex"]
+
+
+@pytest.fixture(scope="module")
+def voted(tmp_path_factory):
+    """Embeddings with labels, so that there is evidence: of 12 volumes 4 are of one patient."""
+    folder = tmp_path_factory.mktemp("voted")
+    rng = np.random.default_rng(12)
+    lines = ["name,PatientID,\"<b onclick='alert(7)'>\",size,rare,own"]
+    (folder / "volumes").mkdir()
+    for i in range(12):
+        rows = rng.normal(size=(6, 16))
+        np.save(folder / "volumes" / f"v{i}.npy",
+                (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("<f4"))
+        value = HOSTILE_VALUES[i % 3].replace('"', '""')
+        lines.append(f'v{i},{"P" if i < 4 else ""},"{value}",{i + .5},{"r" if i == 11 else ""},{i}x')
+    (folder / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+    cmir("import", folder / "archive", folder / "volumes", "--external", "e", "--labels", folder / "labels.csv")
+    return {"folder": folder, "archive": folder / "archive"}
+
+
+def test_evidence(voted):
+    """The section agrees with the JSON, links only to what is there, and is harmless."""
+    text, root, page, found = write_report(voted, f"{voted['archive']}:v11", "--limit", 5, "--exclude", "none")
+    check_harmless(text, page)
+    section, = root.findall(f".//{HTML}section[@class='evidence']")
+    words = "".join(section.itertext())
+    hostile, own, rare, size = found["Evidence"]
+    assert hostile["Label"] in words and f"Hit {found['EvidenceCases'][0]['Rank']} is of the query's own patient" in words
+    assert "Not enough evidence: 1 of the 9 nearest cases" in words
+    assert f"Nothing to count: {own['Labelled']} cases" in words
+    assert f"weighted median {size['WeightedMedian']:g} of {size['Labelled']} cases" in words
+    rows = section.findall(f".//{HTML}tbody/{HTML}tr")
+    assert len(rows) == len(hostile["Values"]) == 3
+    for row, value in zip(rows, hostile["Values"]):
+        cells = row.findall(f"{HTML}td")
+        said = ["".join(c.itertext()).strip() for c in cells]
+        assert said[0] == value["Value"].replace("\u202e", "\ufffd")
+        assert said[1] == f"{value['Count']} of {hostile['Labelled']}"
+        low, high = value["ShareInterval"]
+        assert said[3] == f"{100 * value['Share']:.0f} %, {100 * low:.0f} to {100 * high:.0f} %"
+        assert said[5].split() == list(map(str, value["For"])) and said[6].split() == list(map(str, value["Against"]))
+        assert [a.get("href") for a in cells[5].findall(f"{HTML}a")] == [f"#hit-{r}" for r in value["For"] if r <= 5]
+        bar = cells[2].find(f"{SVG}svg")
+        x0, _, width, _ = rectangle(bar, "frame")
+        assert abs(rectangle(bar, "part")[2] - value["Share"] * width) <= 1
+        a, b = re.match(r"M(\d+) 110H(\d+)", bar.find(f"{SVG}path").get("d")).groups()
+        assert abs(int(a) - x0 - low * width) <= 1 and abs(int(b) - x0 - high * width) <= 1
+        dot = int(bar.find(f"{SVG}circle").get("cx"))
+        assert abs(dot - x0 - value["WeightedShare"] * width) <= 1
+    assert "is not known" in words
+    hidden = [c for c in found["EvidenceCases"] if c["Rank"] > 5]
+    assert "Cases that are not shown below: " + ", ".join(f"{c['Rank']} {c['VolumeId']}" for c in hidden) in words
+
+
+def test_evidence_calibrated(voted, tmp_path):
+    archive = shutil.copytree(voted["archive"], tmp_path / "archive")
+    made = {"folder": tmp_path, "archive": archive}
+    said = json.loads(cmir("calibrate", archive, "--json").stdout)["Calibrations"]
+    right = next(c for c in said if c["Label"].startswith("<b"))
+
+    def words(*options):
+        text, root, page, _ = write_report(made, f"{archive}:v9", *options)
+        check_harmless(text, page)
+        return "".join(root.find(f".//{HTML}section[@class='evidence']").itertext())
+    assert f"was right in {right['Right']} of {right['Queries']} volumes" in words()
+    assert "Out of date" not in words() and "which this search was not" not in words()
+    assert "which this search was not" in words("--slices", "0:3")
+    cmir("remove", archive, "v1")
+    assert "Out of date" in words()
+
+
+def test_no_labels_no_section(made):
+    text, _, _, found = write_report(made, f"{made['archive']}:big")
+    assert found["Evidence"] == [] and "nearest cases say" not in text
