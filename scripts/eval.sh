@@ -20,7 +20,9 @@ say() { printf '\n%s\n' "$*"; }
 tables() { # NAME FILE.json...
     name=$1
     shift
-    $python scripts/eval_tables.py -o "$results/$name.json" "$@" >"$results/$name.md"
+    $python scripts/eval_tables.py -o "$dir/new.json" "$@" >"$dir/new.md"
+    mv "$dir/new.json" "$results/$name.json"
+    mv "$dir/new.md" "$results/$name.md"
     echo "$results/$name.md"
 }
 
@@ -88,6 +90,7 @@ tables sarcoma "$dir"/tables/sarcoma_*.json
 say "Known-item slabs and same-region retrieval, three encoders (long); every record in $dir"
 for study in slabs regions; do
     $python scripts/eval_$study.py "$dir/$study" --data "$data" --encoder builtin --encoder "$mobilenet" \
-        --encoder "$squeezenet" -o "$dir/$study.json" >"$results/$study.md"
+        --encoder "$squeezenet" -o "$dir/$study.json" >"$dir/new.md"
+    mv "$dir/new.md" "$results/$study.md"
     echo "$results/$study.md"
 done
