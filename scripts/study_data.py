@@ -4,7 +4,6 @@
 Imported only. The one idea: a set is embedded once, in an archive under WORK, and exported to one file that numpy reads; what is there is
 used again."""
 import csv
-import glob
 import os
 import subprocess
 import sys
@@ -62,12 +61,19 @@ def embed(cmir, work, card, name, inputs):
                 for i, n in enumerate(z['names'])}
 
 
+def sarcoma_labels(a, folder):
+    """-> {name: row} of one folder that make_sarcoma.py writes."""
+    root = made(os.path.join(a.work, 'sarcoma'), 'make_sarcoma.py', '--data', a.data)
+    return {r['name']: r for r in read_csv(os.path.join(root, folder, 'labels.csv'))}
+
+
 def sarcoma(cmir, a, card):
     """-> {folder: (volumes, {id: row of labels.csv})}."""
-    root, sets = made(os.path.join(a.work, 'sarcoma'), 'make_sarcoma.py', '--data', a.data), {}
+    sets = {}
     for folder in SARCOMA:
-        rows = {r['name']: r for r in read_csv(os.path.join(root, folder, 'labels.csv'))}
-        volumes = embed(cmir, a.work, card, folder, sorted(glob.glob(os.path.join(root, folder, '*.nii.gz'))))
+        rows = sarcoma_labels(a, folder)
+        volumes = embed(cmir, a.work, card, folder,
+                        [os.path.join(a.work, 'sarcoma', folder, n + '.nii.gz') for n in rows])
         for name, v in volumes.items():
             v.patient = rows[name]['PatientID']
         sets[folder] = list(volumes.values()), rows

@@ -1,0 +1,306 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Which variant of the method helps on which real set: sarcoma tasks, known-item slabs, body regions; raw and whitened.
+
+Run by hand; hours on one core, mostly encoding. Embeddings come from the cmir program, scores from method_scores.py (numpy, the definitions of
+docs/method.md), tasks from study_tasks.py. Prints the tables of docs/results-method.md and writes docs/results/sarcoma.json.
+
+  scripts/study_method.py WORK --data ../shared/data --encoder builtin \\
+      --encoder ../shared/data/models/mobilenet_v2_224.json --encoder ../shared/data/models/squeezenet_v1_0.json -o sarcoma.json
+
+WORK keeps cuts, archives, embeddings and records; what is there is used again, so delete it when cmir or a definition has changed.
+
+The one idea: every figure is resampled over the same patients, so that a difference between two variants has an interval of its own; the
+variants are compared with one baseline, maxsim on embeddings as they are, and all sets stand side by side in one table.
+Nothing is tuned here: the dimensions (32, 64, 128), ten voters and the share of tumour that counts were fixed before any figure was seen."""
+import argparse
+import json
+import os
+import sys
+
+import numpy as np
+
+import study_data
+import study_tasks as tasks
+from eval_common import NOTICE, ByPatient, Command, encoder_name, holm, interval, sign_flip, spelt, table, write_json
+from study_tasks import ALL, DEPTH
+
+DIMS = (0, 32, 64, 128)
+SHUFFLES = 2000
+TASKS = {
+    'flag': tasks.flag,
+    'flag_any': lambda sets, dims: tasks.flag(sets, dims, 'flag_any'),
+    'locate': tasks.locate,
+    'contrast': tasks.contrast,
+    'windows': lambda sets, dims: tasks.stage(sets, dims, 'windows'),
+    'crops': lambda sets, dims: tasks.stage(sets, dims, 'crops'),
+    'region': tasks.region,
+    **{kind: (lambda sets, dims, kind=kind: tasks.known_item(sets, dims, kind)) for kind in study_data.KINDS},
+}
+
+
+def sets_of(cmir, a, card):
+    sets = study_data.sarcoma(cmir, a, card)
+    sets['regions'] = study_data.regions(cmir, a, card)
+    for kind in study_data.KINDS:
+        sets[kind] = study_data.slabs(cmir, a, card, kind, a.seed)
+    volumes, rows = sets['regions']
+    sets['fitted'] = tasks.Fitted(sets['crops'][0])
+    sets['fitted_regions'] = tasks.Fitted(volumes)
+    sets['fitted_ct'] = tasks.Fitted([v for v in volumes if rows[v.name]['modality'] == 'CT'])
+    return sets
+
+
+def records_of(cmir, a, card):
+    """-> {(task, dims): records} of one encoder, kept in WORK/records."""
+    folder, sets, out = os.path.join(a.work, 'records'), None, {}
+    os.makedirs(folder, exist_ok=True)
+    for task, run in TASKS.items():
+        for dims in DIMS:
+            path = os.path.join(folder, '%s_%s_%d.json' % (encoder_name(card), task, dims))
+            if not os.path.exists(path):
+                sets = sets or sets_of(cmir, a, card)
+                with open(path + '.part', 'w') as f:
+                    json.dump(run(sets, dims), f)
+                os.rename(path + '.part', path)
+                print('%s %s %d: done' % (encoder_name(card), task, dims), file=sys.stderr)
+            with open(path) as f:
+                out[task, dims] = json.load(f)
+    return out
+
+
+class Cell:
+    """One figure of one variant: its value, the same in every sample of patients, and what each patient adds to it."""
+
+    def __init__(self, value, samples, shares):
+        self.value, self.samples, self.shares = float(value), samples, shares
+
+    def __str__(self):
+        return spelt(self.value, self.samples)
+
+
+def by_patient(records):
+    return ByPatient([r['Patient'] for r in records])
+
+
+def mean_cell(records, values, weights=None):
+    by = by_patient(records)
+    value, samples = by.ratio(values, weights)
+    total = by.sums(np.ones(len(values)) if weights is None else weights).sum()
+    return Cell(value, samples, by.sums(values) / total)
+
+
+def auroc_cell(records, score):
+    """Patients share the pairs that they form with others."""
+    by, positive = by_patient(records), [r['Positive'] for r in records]
+    right, of = by.pairs(score, positive)
+    return Cell(*by.auroc(score, positive), (right.sum(0) + right.sum(1)) / 2 / of.sum())
+
+
+def column(records, name, i):
+    return [r['Figures'][name][i] for r in records]
+
+
+def stage_values(records, classes):
+    """P@3 of every query; votes may list fewer, which counts as wrong."""
+    return {name: [sum(classes[f] == classes[r['Query']] for f in r['Figures'][name]) / DEPTH for r in records] for name in ALL}
+
+
+def cells_of(task, records, classes):
+    """-> {(figure, score): Cell} of one encoder, task and whitening."""
+    out = {}
+    for name in records[0]['Figures']:
+        if task.startswith('flag'):
+            out['AUROC', name] = auroc_cell(records, column(records, name, 0))
+            out['P@3', name] = mean_cell(records, column(records, name, 1))
+        elif task == 'locate':
+            share, chance, *first = (column(records, name, i) for i in range(len(records[0]['Figures'][name])))
+            out['share', name] = mean_cell(records, share)
+            out['chance', name] = mean_cell(records, chance)
+            out['ratio', name] = mean_cell(records, share, chance)
+            if first:
+                out['ratio of the first 3', name] = mean_cell(records, *first)
+        elif task == 'contrast':
+            auroc, share, chance, iou, anywhere = (column(records, name, i) for i in range(5))
+            out.update({('AUROC', name): mean_cell(records, auroc), ('ratio', name): mean_cell(records, share, chance),
+                        ('IoU', name): mean_cell(records, iou), ('IoU by chance', name): mean_cell(records, anywhere)})
+        elif task in ('windows', 'crops'):
+            out['P@3', name] = mean_cell(records, stage_values(records, classes)[name])
+        elif task == 'region':
+            out['P@1', name] = mean_cell(records, column(records, name, 0))
+            out['P@3', name] = mean_cell(records, column(records, name, 1))
+        else:
+            out['rank 1', name] = mean_cell(records, column(records, name, 0))
+            out['run IoU >= 0.6', name] = mean_cell(records, column(records, name, 1))
+    return out
+
+
+def stage_chance(records, classes):
+    """P@3 when the size classes are dealt to the patients at random -> {score: p}, p of the best score, mean."""
+    names = [r['Query'] for r in records]
+    at = {n: i for i, n in enumerate(names)}
+    found = np.array([[([at[f] for f in r['Figures'][s]] + DEPTH * [len(names)])[:DEPTH] for r in records] for s in ALL])
+    own, rng = np.array([classes[n] for n in names]), np.random.default_rng(1)
+    dealt = [own] + [rng.permutation(own) for _ in range(SHUFFLES)]
+    p3 = np.array([(np.append(c, 0)[found] == c[None, :, None]).mean((1, 2)) for c in dealt])    # [deals, scores]; class 0: nothing found
+    p = (p3 >= p3[0] - 1e-9).mean(0)
+    return dict(zip(ALL, p)), float((p3.max(1) >= p3[0].max() - 1e-9).mean()), float(p3[1:].mean())
+
+
+def nearest_by(value, known, others, rng):
+    """Order of other volumes by a nuisance alone, ties at random."""
+    return others[np.lexsort((rng.random(len(others)), np.abs(known[others] - value)))]
+
+
+def nuisance_lines(rows, column_name, of='slabs'):
+    """What crop size, slice count, position and spacing reach alone -> {nuisance: (AUROC or None, P@3)}, means over shuffles of ties."""
+    rows = [r for r in rows.values() if r[column_name] != '']
+    truth, patient = np.array([r[column_name] for r in rows]), np.array([r['PatientID'] for r in rows])
+    rng, out = np.random.default_rng(1), {}
+    for nuisance in ('crop_ml', 'slices', 'position', 'spacing'):
+        known, votes, right = np.array([float(r[nuisance]) for r in rows]), [], []
+        for _ in range(50):
+            for i in range(len(rows)):
+                near = nearest_by(known[i], known, np.flatnonzero(patient != patient[i]), rng)
+                votes.append(np.mean(truth[near[:tasks.NEIGHBOURS]] == '1'))
+                right.append(np.mean(truth[near[:DEPTH]] == truth[i]))
+        records = [dict(Patient=p, Positive=t == '1') for p, t in zip(patient, truth)]
+        mean = np.mean(np.reshape(votes, (50, -1)), 0), np.mean(np.reshape(right, (50, -1)), 0)
+        out[nuisance] = auroc_cell(records, mean[0]) if of == 'slabs' else None, mean_cell(records, mean[1])
+    return out
+
+
+def position_locates(slabs, crops):
+    """A tumour slab's place in its stack, put into every other stack: share of tumour there over chance."""
+    records, share, chance = [], [], []
+    for s in slabs.values():
+        if s['flag'] != '1':
+            continue
+        own = next(c for c in crops.values() if c['PatientID'] == s['PatientID'])
+        half = float(s['slices']) / float(own['slices']) / 2
+        place = float(s['position']) + np.linspace(-half, half, 9)
+        for c in crops.values():
+            if c['PatientID'] != s['PatientID']:
+                j = np.clip(place * float(c['slices']), 0, float(c['slices']) - 1)
+                records.append(dict(Patient=s['PatientID']))
+                share.append(np.mean((j >= float(c['tumour_first'])) & (j <= float(c['tumour_last']))))
+                chance.append(float(c['tumour_slices']))
+    return mean_cell(records, share, chance)
+
+
+def title(dims):
+    return 'whitened %d' % dims if dims else 'raw'
+
+
+def grid(results, task, figure, names):
+    """Rows: encoder and score; columns: raw and whitened."""
+    rows = [[e, n] + [results[e][task, d][figure, n] for d in DIMS] for e in results for n in names]
+    return table(['encoder', 'score', *(title(d) for d in DIMS)], rows)
+
+
+SUMMARY = (('mild', 'rank 1'), ('hard', 'rank 1'), ('brutal', 'rank 1'), ('region', 'P@3'), ('flag', 'AUROC'), ('locate', 'ratio'),
+           ('windows', 'P@3'))
+
+
+def summary(results):
+    """Every variant less maxsim as it is, mean over encoders, by task; with what the tests say."""
+    rows, kept = [], []
+    for d in DIMS:
+        for n in ALL:
+            row = [title(d), n]
+            for task, figure in SUMMARY:
+                pairs = [(results[e][task, d][figure, n], results[e][task, 0][figure, 'maxsim']) for e in results]
+                samples = np.mean([x.samples - y.samples for x, y in pairs], 0)
+                shares = np.mean([x.shares - y.shares for x, y in pairs], 0)
+                value, (low, high) = float(np.mean([x.value - y.value for x, y in pairs])), interval(samples)
+                row.append('%+.3f [%+.3f, %+.3f]' % (value, low, high))
+                kept.append(dict(Task=task, Figure=figure, Dims=d, Score=n, Difference=value, Low=low, High=high,
+                                 SignFlip=sign_flip(shares, rounds=20000)))
+            rows.append(row)
+    for task, _ in SUMMARY:
+        own = [k for k in kept if k['Task'] == task]
+        for k, p in zip(own, holm([k['SignFlip'] for k in own])):
+            k['SignFlipHolm'] = float(p)
+    return table(['embeddings', 'score', *(t for t, _ in SUMMARY)], rows[1:]), kept
+
+
+def print_nuisances(labels):
+    flag = {c: nuisance_lines(labels['slabs'], c) for c in ('flag', 'flag_any')}
+    stages = {f: nuisance_lines(labels[f], 'size_class', f) for f in ('windows', 'crops')}
+    rows = [[n, flag['flag'][n][0], flag['flag'][n][1], flag['flag_any'][n][0], stages['windows'][n][1], stages['crops'][n][1]]
+            for n in flag['flag']]
+    print('Each nuisance alone\n')
+    print(table(['nuisance', 'flag AUROC', 'flag P@3', 'flag_any AUROC', 'stage P@3, windows', 'stage P@3, crops'], rows))
+    position = position_locates(labels['slabs'], labels['crops'])
+    print('Position alone locates with a ratio of %s.\n' % position)
+    return dict({f: {n: str(c[1]) for n, c in s.items()} for f, s in stages.items()}, locate=dict(position=str(position)),
+                **{c: {n: [str(x) for x in v] for n, v in lines.items()} for c, lines in flag.items()})
+
+
+def print_stage(records, classes, folder):
+    rows, kept = [], []
+    for e, by_task in records.items():
+        for d in DIMS:
+            p, p_best, chance = stage_chance(by_task[folder, d], classes)
+            value = {n: np.mean(v) for n, v in stage_values(by_task[folder, d], classes).items()}
+            best = max(value, key=value.get)
+            rows.append([e, title(d), '%.3f (p %.3f)' % (value['maxsim'], p['maxsim']), best,
+                         '%.3f (p %.3f)' % (value[best], p[best]), '%.3f' % p_best, '%.3f' % chance])
+            kept.append(dict(Encoder=e, Dims=d, P={k: float(x) for k, x in p.items()}, PBestOfAll=p_best, Chance=chance))
+    print('Stage, %s: against size classes dealt at random\n' % folder)
+    print(table(['encoder', 'embeddings', 'maxsim', 'best score', 'its P@3', 'p of the best of all', 'chance'], rows))
+    return kept
+
+
+def print_tables(results):
+    names = list(ALL)
+    for task, figure, what in (
+            ('flag', 'AUROC', 'Flag: AUROC of the vote'), ('flag', 'P@3', 'Flag: P@3'), ('flag_any', 'AUROC', 'Flag, no slab left out: AUROC'),
+            ('locate', 'ratio', 'Locate: share of matched slices with tumour over chance'), ('windows', 'P@3', 'Stage, windows: P@3'),
+            ('crops', 'P@3', 'Stage, crops: P@3'), ('region', 'P@3', 'Body region: P@3'),
+            *((k, 'rank 1', 'Known-item slabs, %s: source at rank 1' % k) for k in study_data.KINDS)):
+        print('%s (95 %% over patients)\n' % what)
+        print(grid(results, task, figure, names))
+    print('Locate, other slices than the matches, hits of maxsim: ratio\n')
+    print(grid(results, 'locate', 'ratio', ['mutual matches', 'stronger half', 'matched run', 'nearest slices of all']))
+    print('Matched run of the source, IoU >= 0.6: free matches and in order\n')
+    for kind in study_data.KINDS:
+        print('%s\n' % kind)
+        print(grid(results, kind, 'run IoU >= 0.6', ['maxsim', 'ordered']))
+    print('Contrast: where in a scan the tumour is, by labels of other patients\' slabs\n')
+    print(table(['encoder', 'embeddings', 'AUROC of slices', 'share of the run / chance', 'IoU of the run', 'by chance'],
+                [[e, title(d)] + [results[e]['contrast', d][f, 'contrast'] for f in ('AUROC', 'ratio', 'IoU', 'IoU by chance')]
+                 for e in results for d in DIMS]))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('work', metavar='WORK')
+    p.add_argument('--cmir', default='build/cmir', help='default %(default)s')
+    p.add_argument('--onnxruntime', help='libonnxruntime.so, passed on to cmir')
+    p.add_argument('--data', default='../shared/data', help='default %(default)s')
+    p.add_argument('--encoder', action='append', metavar='CARD', help='may be repeated; default builtin')
+    p.add_argument('--seed', type=int, default=2, help='of the known-item slabs (default %(default)s)')
+    p.add_argument('-o', '--output', metavar='JSON', help='write every figure here')
+    a = p.parse_args()
+    os.makedirs(a.work, exist_ok=True)
+    cmir = Command(a.cmir, a.onnxruntime)
+    records = {encoder_name(card): records_of(cmir, a, card) for card in a.encoder or ['builtin']}
+    labels = {f: study_data.sarcoma_labels(a, f) for f in study_data.SARCOMA}
+    classes = {n: int(r['size_class']) for f in ('windows', 'crops') for n, r in labels[f].items()}
+    results = {e: {key: cells_of(key[0], r, classes) for key, r in by_task.items()} for e, by_task in records.items()}
+
+    print('## Which variant helps: %s\n' % NOTICE)
+    nuisances = print_nuisances(labels)
+    text, differences = summary(results)
+    print('Every variant less maxsim on embeddings as they are, mean over encoders (95 %% over patients)\n\n%s' % text)
+    print_tables(results)
+    stages = {f: print_stage(records, classes, f) for f in ('windows', 'crops')}
+    cells = [dict(Encoder=e, Task=t, Dims=d, Figure=f, Score=n, Value=c.value, Low=interval(c.samples)[0], High=interval(c.samples)[1])
+             for e, by_task in results.items() for (t, d), cs in by_task.items() for (f, n), c in cs.items()]
+    write_json(a.output, dict(Seed=a.seed, Queries={t: len(next(iter(records.values()))[t, 0]) for t in TASKS}, Nuisances=nuisances,
+                              Stage=stages, Differences=differences, Figures=cells))
+
+
+if __name__ == '__main__':
+    main()
