@@ -91,6 +91,7 @@ parse_options(const cli_args *args, eval_options *o, cmir_error *err)
     o->cohort = cli_get(args, "cohort");
     o->site = cli_get(args, "site");
     o->mask = cli_get(args, "mask");
+    o->locate = cli_get(args, "locate");
     o->positive = cli_get(args, "positive");
     o->allow_leak = cli_get(args, "allow-leak") != NULL;
     if (o->task == NULL)
@@ -117,6 +118,10 @@ parse_options(const cli_args *args, eval_options *o, cmir_error *err)
                         "last slice of each volume, such as 40:60");
     if (o->database != EVAL_MASKED && o->mask != NULL)
         return cli_fail(err, CMIR_EINVAL, "--mask is of --database masked only");
+    if (o->database == EVAL_MASKED && o->locate != NULL)
+        return cli_fail(err, CMIR_EINVAL,
+                        "--locate is not of --database masked, which has nothing "
+                        "but the slices of the mask");
     if (o->database != EVAL_PER_SITE && o->site != NULL)
         return cli_fail(err, CMIR_EINVAL, "--site is of --database per-site only");
     return CMIR_OK;
@@ -126,6 +131,7 @@ parse_options(const cli_args *args, eval_options *o, cmir_error *err)
 static cmir_status
 check_form(const cli_args *args, cmir_error *err)
 {
+    static const char *const searched[] = {"mask", "locate"};
     const bool ranked = cli_get(args, "rankings") != NULL;
 
     if (!ranked && args->n_operands != 1)
@@ -139,8 +145,10 @@ check_form(const cli_args *args, cmir_error *err)
                         "which methods they are of");
     if (ranked && cli_get(args, "labels") == NULL)
         return cli_fail(err, CMIR_EINVAL, "--rankings needs --labels CSV: what the volumes are");
-    if (ranked && cli_get(args, "mask") != NULL)
-        return cli_fail(err, CMIR_EINVAL, "--mask is of a search, not of --rankings");
+    for (size_t i = 0; i < 2; i++)
+        if (ranked && cli_get(args, searched[i]) != NULL)
+            return cli_fail(err, CMIR_EINVAL, "--%s is of a search, not of --rankings",
+                            searched[i]);
     return CMIR_OK;
 }
 
@@ -167,20 +175,9 @@ open_inputs(eval *e, cmir_error *err)
 static cmir_status
 evaluate(eval *e, cmir_error *err)
 {
-    const eval_options *o = &e->options;
     cli_progress *progress = cli_progress_start(e->args, "draws of intervals and chance", 0);
     const cmir_eval_input input = eval_input(e);
-    const cmir_eval_options options = {.struct_nbytes = sizeof options,
-                                       .k = o->n_k == 0 ? NULL : o->k,
-                                       .n_k = o->n_k,
-                                       .n_neighbours = o->n_neighbours,
-                                       .positive = o->positive,
-                                       .n_bootstrap = o->n_bootstrap,
-                                       .n_shuffles = o->n_shuffles,
-                                       .seed = o->seed,
-                                       .allow_leak = o->allow_leak,
-                                       .progress = cli_progress_count,
-                                       .progress_ctx = progress};
+    const cmir_eval_options options = eval_library_options(e, progress);
     const cmir_status st = cmir_evaluate(&input, &options, &e->result, err);
 
     cli_progress_end(progress);
@@ -201,6 +198,30 @@ eval_input(const eval *e)
                              .n_nuisances = e->options.n_nuisances};
 }
 
+cmir_eval_options
+eval_library_options(const eval *e, cli_progress *progress)
+{
+    const eval_options *o = &e->options;
+
+    return (cmir_eval_options){.struct_nbytes = sizeof(cmir_eval_options),
+                               .k = o->n_k == 0 ? NULL : o->k,
+                               .n_k = o->n_k,
+                               .n_neighbours = o->n_neighbours,
+                               .positive = o->positive,
+                               .n_bootstrap = o->n_bootstrap,
+                               .n_shuffles = o->n_shuffles,
+                               .seed = o->seed,
+                               .allow_leak = o->allow_leak,
+                               .progress = cli_progress_count,
+                               .progress_ctx = progress};
+}
+
+uint32_t
+eval_largest_k(const eval *e)
+{
+    return e->options.n_k == 0 ? 10 : e->options.k[e->options.n_k - 1];
+}
+
 static cmir_status
 run_steps(eval *e, cmir_error *err)
 {
@@ -212,6 +233,7 @@ run_steps(eval *e, cmir_error *err)
         return st;
     st = e->archive != NULL ? eval_search(e, err) : eval_lists_of_rankings(e, err);
     if (st != CMIR_OK || (st = evaluate(e, err)) != CMIR_OK ||
+        (e->options.locate != NULL && (st = eval_locate(e, err)) != CMIR_OK) ||
         (e->archive != NULL && (st = cmir_archive_digest(e->archive, &e->digest, err)) != CMIR_OK))
         return st;
     if (e->args->json)
@@ -251,6 +273,9 @@ free_eval(eval *e)
     free(e->queries);
     free(e->files);
     free(e->rankings);
+    free(e->locations);
+    free(e->localised);
+    free(e->n_unknown_hits);
     free(e->task_column);
     free_list(e->options.nuisances, e->options.n_nuisances);
     free_list(e->options.methods, e->options.n_methods);
@@ -288,6 +313,8 @@ static const cli_option eval_options_table[] = {
     {"database", 0, "WHICH", "merged (default), per-site or masked"},
     {"site", 0, "COLUMN", "of per-site (default site, else organ)"},
     {"mask", 0, "COLUMN", "of masked: the first and last slice that take part, such as 40:60"},
+    {"locate", 0, "COLUMN",
+     "slices that show a structure, such as 40:60: are they found where hits show it?"},
     {"k", 0, "LIST", "cut-offs (default 3,5,10)"},
     {"neighbours", 0, "N", "cases that vote (default 10)"},
     {"positive", 0, "VALUE",
@@ -309,6 +336,7 @@ const cli_verb cli_verb_eval = {
     "Judges what is found for queries with known answers, beside chance, cohort and nuisances.",
     "eval lungs --task stage --methods maxsim,symmetric,freq --cohort site --report eval.html\n"
     "eval colon --labels colon_labels.csv --queries colon_test.csv --cohort organ --json\n"
+    "eval sarcomas --methods maxsim,ordered --locate lesion_slices\n"
     "eval --rankings ours.csv theirs.run --labels labels.csv --queries test.csv",
     0,
     -1,

@@ -12,7 +12,7 @@
 typedef enum eval_database { EVAL_MERGED, EVAL_PER_SITE, EVAL_MASKED } eval_database;
 
 typedef struct eval_options {
-    const char *task, *group, *cohort, *site, *mask; /* columns; NULL: not given */
+    const char *task, *group, *cohort, *site, *mask, *locate; /* columns; NULL: not given */
     char **nuisances, **methods;
     size_t n_nuisances, n_methods;
     eval_database database;
@@ -29,6 +29,9 @@ typedef struct eval_extra {
     char *site;           /* NULL but for EVAL_PER_SITE */
     uint32_t first, last; /* EVAL_MASKED: the slices that take part */
     bool is_query, is_candidate;
+    bool shows; /* --locate: it has slices that show the structure, these: */
+    uint32_t shown_first, shown_last;
+    uint32_t n_slices, n_shown; /* of all, of those: they are not air */
     bool ungrouped; /* nothing is known of its patient: it is one of its own */
 } eval_extra;
 
@@ -77,6 +80,12 @@ typedef struct eval {
     cmir_archive *masked; /* eval_masked.c; NULL but for EVAL_MASKED */
     char *masked_dir;
     cmir_evaluation *result;
+
+    /* eval_locate.c; NULL without --locate */
+    cmir_eval_location *locations;
+    size_t n_locations;
+    cmir_eval_localisation *localised; /* [n_methods] */
+    size_t *n_unknown_hits;            /* [n_methods]: among the first, but without slices */
 } eval;
 
 /* eval_columns.c: what is known of volumes, by column. */
@@ -90,6 +99,8 @@ const char *eval_columns_volume(const eval_columns *columns, size_t i);
 /* The value of a column for volume i, or NULL; valid until the next call.  Looked for in --queries,
  * --labels, the archive's labels, and its catalogue, in this order. */
 const char *eval_columns_get(eval_columns *columns, size_t i, const char *name);
+/* What the archive knows of volume i; there must be an archive. */
+const cmir_record *eval_columns_record(const eval_columns *columns, size_t i);
 /* Lines of --labels that are of none of the volumes. */
 size_t eval_columns_unknown(const eval_columns *columns);
 bool eval_columns_has(const eval_columns *columns, const char *name);
@@ -120,6 +131,14 @@ cmir_status eval_search(eval *e, cmir_error *err);
 cmir_status eval_search_again(const eval *e, size_t query, uint32_t limit, eval_case *out,
                               cmir_error *err);
 void eval_case_free(eval_case *c);
+/* With some slices of a query, by any method; the result has matches. */
+cmir_status eval_search_slices(const eval *e, size_t query, const char *method, uint32_t first,
+                               uint32_t last, uint32_t limit, cmir_result **out, cmir_error *err);
+
+/* eval_locate.c: searches with the slices of --locate: do hits match where they show the same? */
+cmir_status eval_locate(eval *e, cmir_error *err);
+/* Queries that have such slices, and volumes. */
+void eval_count_shown(const eval *e, size_t *n_queries, size_t *n_volumes);
 
 /* eval_masked.c: a copy of the archive that holds the masked slices only, in a folder of its own,
  * which closing removes. */
@@ -132,8 +151,10 @@ cmir_status eval_unmask(const eval *e, eval_case *c, cmir_error *err);
 cmir_status eval_read_rankings(eval *e, const char *path, cmir_error *err);
 cmir_status eval_lists_of_rankings(eval *e, cmir_error *err);
 
-/* cmd_eval.c: the volumes, queries and lists, borrowed. */
+/* cmd_eval.c: the volumes, queries and lists, and the library's options, borrowed. */
 cmir_eval_input eval_input(const eval *e);
+cmir_eval_options eval_library_options(const eval *e, cli_progress *progress);
+uint32_t eval_largest_k(const eval *e);
 
 /* eval_print.c, eval_json.c: the outcome. */
 void eval_print(const eval *e);

@@ -171,6 +171,12 @@ eval_columns_volume(const eval_columns *c, size_t i)
     return c->ids != NULL ? c->ids[i] : c->rows[1][i].id;
 }
 
+const cmir_record *
+eval_columns_record(const eval_columns *c, size_t i)
+{
+    return c->records[i];
+}
+
 size_t
 eval_columns_unknown(const eval_columns *c)
 {

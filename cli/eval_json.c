@@ -128,7 +128,7 @@ query_lines_json(const eval *e, size_t query, uint32_t n_shown)
 static json_t *
 queries_json(const eval *e)
 {
-    const uint32_t n_shown = e->options.n_k == 0 ? 10 : e->options.k[e->options.n_k - 1];
+    const uint32_t n_shown = eval_largest_k(e);
     json_t *queries = cli_need(json_array());
 
     for (size_t i = 0; i < e->n_queries; i++) {
@@ -209,6 +209,53 @@ set_protocol(const eval *e, json_t *o)
     cli_json_set(o, "Leak", json_boolean(r->leak));
 }
 
+/* Where hits lie: the figures of each method, and the counts that they are made of. */
+static json_t *
+locations_json(const eval *e)
+{
+    json_t *o = cli_need(json_object()), *methods = cli_need(json_array());
+    json_t *hits = cli_need(json_array());
+    size_t n_queries, n_volumes;
+
+    for (size_t m = 0; m < e->n_methods; m++) {
+        const cmir_eval_localisation *l = &e->localised[m];
+
+        cli_json_add(methods,
+                     json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "Name",
+                               cli_json_text(e->methods[m].name), "Queries",
+                               (json_int_t)l->n_queries, "Patients", (json_int_t)l->n_groups,
+                               "Hits", (json_int_t)l->n_hits, "HitsUnknown",
+                               (json_int_t)e->n_unknown_hits[m], "Ratio", figure_json(&l->ratio),
+                               "Chance", figure_json(&l->chance), "TimesChance",
+                               figure_json(&l->gain), "RunIou", figure_json(&l->iou), "RunPlaced",
+                               figure_json(&l->placed)));
+    }
+    for (size_t i = 0; i < e->n_locations; i++) {
+        const cmir_eval_location *h = &e->locations[i];
+        const uint32_t query = e->queries[h->query].volume;
+
+        cli_json_add(hits, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "Method",
+                                     cli_json_text(e->methods[h->method].name), "Query",
+                                     cli_json_text(e->volumes[query].id), "VolumeId",
+                                     cli_json_text(e->volumes[h->volume].id), "MatchesInside",
+                                     cli_json_pair(h->n_inside, h->n_matches), "SlicesShown",
+                                     cli_json_pair(h->n_shown, h->n_slices), "MatchSlices",
+                                     cli_json_pair(h->run_first, h->run_last), "ShownSlices",
+                                     cli_json_pair(h->shown_first, h->shown_last), "QuerySlices",
+                                     cli_json_pair(e->extras[query].shown_first,
+                                                   e->extras[query].shown_last)));
+    }
+    eval_count_shown(e, &n_queries, &n_volumes);
+    cli_json_set(o, "Column", cli_json_text(e->options.locate));
+    cli_json_set(o, "K", json_integer(eval_largest_k(e)));
+    cli_json_set(o, "PlacedFrom", json_real(CMIR_EVAL_PLACED));
+    cli_json_set(o, "QueriesUnknown", json_integer((json_int_t)(e->n_queries - n_queries)));
+    cli_json_set(o, "VolumesUnknown", json_integer((json_int_t)(e->n_volumes - n_volumes)));
+    cli_json_set(o, "Methods", methods);
+    cli_json_set(o, "Hits", hits);
+    return o;
+}
+
 json_t *
 eval_json(const eval *e)
 {
@@ -224,6 +271,8 @@ eval_json(const eval *e)
     cli_json_set(o, "Metrics", texts(r->metrics, r->n_metrics));
     cli_json_set(o, "Lines", lines);
     cli_json_set(o, "Pairs", pairs);
+    if (e->localised != NULL)
+        cli_json_set(o, "Locations", locations_json(e));
     cli_json_set(o, "PerQuery", queries_json(e));
     cli_json_set(o, "Volumes", volumes_json(e));
     if (e->archive != NULL) {

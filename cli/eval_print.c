@@ -91,6 +91,43 @@ print_lines(const eval *e, const struct column *columns, size_t n)
     cli_print_table(&table, e->args->out);
 }
 
+/* Where hits lie, a line per method. */
+static void
+print_locations(const eval *e)
+{
+    static const char *const heading[] = {"RATIO", "CHANCE", "X CHANCE", "RUN IOU"};
+    cli_table table = {.n_columns = 8, .right = 1u << 1 | 1u << 2};
+    size_t n_queries, n_volumes;
+
+    eval_count_shown(e, &n_queries, &n_volumes);
+    fputc('\n', e->args->out);
+    cli_line(
+        e->args->out,
+        "Searches with the slices '%s' of %zu quer%s: do they match such slices of the first %u "
+        "hits? %zu of %zu volumes have them%s.",
+        e->options.locate, n_queries, n_queries == 1 ? "y" : "ies", eval_largest_k(e), n_volumes,
+        e->n_volumes, e->result->leak ? "; LEAKS" : "");
+    cli_cell(&table, "RANKING");
+    cli_cell(&table, "QUERIES");
+    cli_cell(&table, "HITS");
+    for (size_t i = 0; i < 4; i++)
+        cli_cell(&table, "%s", heading[i]);
+    cli_cell(&table, "IOU >= %.1f", CMIR_EVAL_PLACED);
+    for (size_t m = 0; m < e->n_methods; m++) {
+        const cmir_eval_localisation *l = &e->localised[m];
+
+        cli_cell(&table, "%s", e->methods[m].name);
+        cli_cell(&table, "%zu", l->n_queries);
+        cli_cell(&table, "%zu of %zu", l->n_hits, l->n_hits + e->n_unknown_hits[m]);
+        figure_cell(&table, &l->ratio);
+        figure_cell(&table, &l->chance);
+        figure_cell(&table, &l->gain);
+        figure_cell(&table, &l->iou);
+        figure_cell(&table, &l->placed);
+    }
+    cli_print_table(&table, e->args->out);
+}
+
 static void
 print_pairs(const eval *e)
 {
@@ -204,6 +241,8 @@ eval_print(const eval *e)
     }
     free(columns);
     print_pairs(e);
+    if (e->localised != NULL)
+        print_locations(e);
     fputc('\n', e->args->out);
     if (!e->args->quiet)
         cli_line(e->args->out,

@@ -88,6 +88,7 @@ collect_facts(const eval *e, struct facts *f)
     add_option(f, e, "Nuisances", "nuisance");
     add_option(f, e, "Site", "site");
     add_option(f, e, "Mask", "mask");
+    add_option(f, e, "Slices that show a structure", "locate");
     add_option(f, e, "Labels", "labels");
     add_option(f, e, "Query list", "queries");
     add_option(f, e, "Candidate list", "candidates");
@@ -159,12 +160,27 @@ find_cases(const eval *e, eval_case *cases, cmir_evaluation_case *shown, size_t 
     return st;
 }
 
+static void
+describe_located(const eval *e, char *text, size_t size)
+{
+    size_t n_queries, n_volumes;
+
+    eval_count_shown(e, &n_queries, &n_volumes);
+    (void)snprintf(
+        text, size,
+        "Searches with the slices \"%.100s\" of %zu of the %zu queries. Judged are those "
+        "of the first %u hits for which such slices are known too, as they are for %zu "
+        "of the %zu volumes.",
+        e->options.locate == NULL ? "" : e->options.locate, n_queries, e->n_queries,
+        eval_largest_k(e), n_volumes, e->n_volumes);
+}
+
 cmir_status
 eval_report(const eval *e, const char *path, cmir_error *err)
 {
     const cmir_eval_input input = eval_input(e);
     const char *task = e->options.task;
-    char heading[400], summary[600];
+    char heading[400], summary[600], located[600];
     eval_case cases[2 * N_SHOWN] = {0};
     cmir_evaluation_case shown[2 * N_SHOWN];
     struct facts facts = {.n = 0};
@@ -177,6 +193,7 @@ eval_report(const eval *e, const char *path, cmir_error *err)
         summary, sizeof summary,
         "Relevant is a volume with the same %.100s as the query. Split: %s. Database: %s.",
         e->task_column, eval_split_name(e), databases[e->options.database]);
+    describe_located(e, located, sizeof located);
     collect_facts(e, &facts);
     if (e->archive != NULL)
         st = find_cases(e, cases, shown, &n_cases, &n_best, err);
@@ -191,6 +208,8 @@ eval_report(const eval *e, const char *path, cmir_error *err)
                                               .facts = facts.all,
                                               .n_facts = facts.n,
                                               .command = e->args->command,
+                                              .locations = e->localised,
+                                              .located = located,
                                               .archive = e->archive,
                                               .cases = shown,
                                               .n_cases = n_cases,

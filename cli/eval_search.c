@@ -134,24 +134,50 @@ eval_search(eval *e, cmir_error *err)
     return st;
 }
 
-cmir_status
-eval_search_again(const eval *e, size_t query, uint32_t limit, eval_case *out, cmir_error *err)
+static cmir_status
+search_one(const eval *e, size_t query, const cmir_search_options *o, cmir_result **out,
+           cmir_error *err)
 {
     struct some *s = cli_need(calloc(1, sizeof *s));
-    cmir_search_options o;
-    cmir_status st = search_options(e, e->options.methods[0], limit, false, &o, err);
+    const cmir_status st = search_some(e, query, 1, o, s, err);
 
-    *out = (eval_case){0};
-    if (st == CMIR_OK && (st = search_some(e, query, 1, &o, s, err)) == CMIR_OK) {
-        out->found = s->results[0];
-        out->view = *out->found;
+    *out = NULL;
+    if (st == CMIR_OK) {
+        *out = s->results[0];
         s->results[0] = NULL;
-        if (e->masked != NULL)
-            st = eval_unmask(e, out, err);
     }
     drop(s);
     free(s);
     return st;
+}
+
+cmir_status
+eval_search_again(const eval *e, size_t query, uint32_t limit, eval_case *out, cmir_error *err)
+{
+    cmir_search_options o;
+    cmir_status st = search_options(e, e->options.methods[0], limit, false, &o, err);
+
+    *out = (eval_case){0};
+    if (st == CMIR_OK && (st = search_one(e, query, &o, &out->found, err)) == CMIR_OK) {
+        out->view = *out->found;
+        if (e->masked != NULL)
+            st = eval_unmask(e, out, err);
+    }
+    return st;
+}
+
+cmir_status
+eval_search_slices(const eval *e, size_t query, const char *method, uint32_t first, uint32_t last,
+                   uint32_t limit, cmir_result **out, cmir_error *err)
+{
+    cmir_search_options o;
+    const cmir_status st = search_options(e, method, limit, false, &o, err);
+
+    *out = NULL;
+    o.slices_given = true;
+    o.first_slice = first;
+    o.last_slice = last;
+    return st != CMIR_OK ? st : search_one(e, query, &o, out, err);
 }
 
 void

@@ -49,7 +49,8 @@ resolve(eval *e, const eval_columns *c, cmir_error *err)
         (o->group != NULL && (st = eval_columns_need(c, "group", o->group, err)) != CMIR_OK) ||
         (o->cohort != NULL && (st = eval_columns_need(c, "cohort", o->cohort, err)) != CMIR_OK) ||
         (o->site != NULL && (st = eval_columns_need(c, "site", o->site, err)) != CMIR_OK) ||
-        (o->mask != NULL && (st = eval_columns_need(c, "mask", o->mask, err)) != CMIR_OK))
+        (o->mask != NULL && (st = eval_columns_need(c, "mask", o->mask, err)) != CMIR_OK) ||
+        (o->locate != NULL && (st = eval_columns_need(c, "locate", o->locate, err)) != CMIR_OK))
         return st;
     for (size_t i = 0; i < o->n_nuisances; i++)
         if ((st = eval_columns_need(c, "nuisance", o->nuisances[i], err)) != CMIR_OK)
@@ -104,9 +105,10 @@ stage_by_rule(eval_columns *c, size_t i, char text[16], const char **value, cmir
     return CMIR_OK;
 }
 
-/* "A:B" */
+/* Slices "A:B" of a column. */
 static cmir_status
-parse_mask(const char *id, const char *text, eval_extra *extra, cmir_error *err)
+parse_slices(const char *id, const char *column, const char *text, uint32_t *first_slice,
+             uint32_t *last_slice, cmir_error *err)
 {
     char *end;
     unsigned long first = 0, last = 0;
@@ -122,11 +124,40 @@ parse_mask(const char *id, const char *text, eval_extra *extra, cmir_error *err)
     }
     if (!good)
         return cli_fail(err, CMIR_ECORRUPT,
-                        "%.80s: mask '%.40s': the first and last slice are wanted, from 0, such as "
-                        "40:60",
-                        id, text);
-    extra->first = (uint32_t)first;
-    extra->last = (uint32_t)last;
+                        "%.80s: its %.60s '%.40s': the first and last slice are wanted, from 0, "
+                        "such as 40:60",
+                        id, column, text);
+    *first_slice = (uint32_t)first;
+    *last_slice = (uint32_t)last;
+    return CMIR_OK;
+}
+
+/* The slices that show the structure, if it is known which do. */
+static cmir_status
+take_shown(eval_columns *c, size_t i, const char *column, eval_extra *extra, cmir_error *err)
+{
+    const cmir_record *record = eval_columns_record(c, i);
+    const char *id = record->info.volume_id, *text = eval_columns_get(c, i, column);
+    const bool all_air = record->n_air == record->n_slices; /* is treated as if none were */
+    cmir_status st;
+
+    if (text == NULL)
+        return CMIR_OK;
+    if ((st = parse_slices(id, column, text, &extra->shown_first, &extra->shown_last, err)) !=
+        CMIR_OK)
+        return st;
+    if (extra->shown_last >= record->n_slices)
+        return cli_fail(err, CMIR_ECORRUPT, "%.80s: its %.60s %u:%u goes beyond its %u slices", id,
+                        column, extra->shown_first, extra->shown_last, record->n_slices);
+    for (uint32_t s = 0; s < record->n_slices; s++)
+        if (all_air || (record->slice_marks[s] & CMIR_SLICE_AIR) == 0) {
+            extra->n_slices++;
+            extra->n_shown += s >= extra->shown_first && s <= extra->shown_last;
+        }
+    if (extra->n_shown == 0)
+        return cli_fail(err, CMIR_ECORRUPT, "%.80s: its %.60s %u:%u: these slices hold only air",
+                        id, column, extra->shown_first, extra->shown_last);
+    extra->shows = true;
     return CMIR_OK;
 }
 
@@ -178,8 +209,10 @@ take_volume(eval *e, eval_columns *c, size_t i, const char *value, cmir_error *e
                             "%.80s has no '%.60s': --database per-site needs it", volume->id,
                             o->site);
     }
-    if (o->mask != NULL &&
-        (st = parse_mask(volume->id, eval_columns_get(c, i, o->mask), extra, err)) != CMIR_OK)
+    if (o->mask != NULL && (st = parse_slices(volume->id, o->mask, eval_columns_get(c, i, o->mask),
+                                              &extra->first, &extra->last, err)) != CMIR_OK)
+        return st;
+    if (o->locate != NULL && (st = take_shown(c, i, o->locate, extra, err)) != CMIR_OK)
         return st;
     for (size_t k = 0; k < o->n_nuisances; k++)
         if ((st = number(c, i, o->nuisances[k], &nuisances[k], err)) != CMIR_OK)

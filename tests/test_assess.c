@@ -370,6 +370,57 @@ test_assess_stage(void **state)
     FAILS(cmir_tumour_stage("liver", NAN, 1, &stage, &err), CMIR_EINVAL, "cm");
 }
 
+/* Two hits of one query, none of the other: a query is one sample whatever it has. */
+static void
+test_assess_locations(void **state)
+{
+    struct study *s = *state;
+    const cmir_eval_location good = {.volume = 2,
+                                     .n_matches = 4,
+                                     .n_inside = 3,
+                                     .n_slices = 10,
+                                     .n_shown = 5,
+                                     .run_first = 2,
+                                     .run_last = 6,
+                                     .shown_first = 4,
+                                     .shown_last = 8};
+    cmir_eval_location hits[2] = {good, good};
+    cmir_eval_localisation out;
+
+    hits[1].volume = 1;
+    hits[1].n_inside = 1;
+    hits[1].run_first = 5;
+    hits[1].run_last = 8;
+    OK(cmir_evaluate_locations(&s->in, &s->opt, hits, 2, &out, &err));
+    assert_true(out.n_hits == 2 && out.n_queries == 1 && out.n_groups == 1);
+    assert_true(out.ratio.value == 0.5 && isnan(out.ratio.low)); /* one patient */
+    assert_true(out.chance.value == 0.5 && out.gain.value == 1.0 && out.placed.value == 0.5);
+    assert_true(fabs(out.iou.value - (3.0 / 7.0 + 4.0 / 5.0) / 2.0) < 1e-12);
+    OK(cmir_evaluate_locations(&s->in, NULL, NULL, 0, &out, &err));
+    assert_true(out.n_hits == 0 && out.n_queries == 0 && isnan(out.ratio.value));
+    assert_true(isnan(out.gain.value) && isnan(out.placed.high));
+
+#define BAD_HIT(field, wrong, words)                                                               \
+    hits[1] = good;                                                                                \
+    hits[1].volume = 1;                                                                            \
+    hits[1].field = (wrong);                                                                       \
+    FAILS(cmir_evaluate_locations(&s->in, &s->opt, hits, 2, &out, &err), CMIR_EINVAL, words)
+    BAD_HIT(method, 1, "method 1");
+    BAD_HIT(query, 2, "query 2");
+    BAD_HIT(volume, 6, "volume 6");
+    BAD_HIT(volume, 5, "'f' is not in the database of 'a'");
+    BAD_HIT(volume, 2, "'c' was found twice for 'a' by ours");
+    BAD_HIT(n_matches, 0, "'b'");
+    BAD_HIT(n_inside, 5, "5 of 4 matches");
+    BAD_HIT(n_shown, 0, "0 of 10 slices");
+    BAD_HIT(n_shown, 11, "11 of 10 slices");
+    BAD_HIT(run_first, 7, "run 7:6");
+    BAD_HIT(shown_first, 9, "slices 9:8");
+#undef BAD_HIT
+    s->opt.n_bootstrap = CMIR_EVAL_MAX_ROUNDS + 1;
+    FAILS(cmir_evaluate_locations(&s->in, &s->opt, hits, 1, &out, &err), CMIR_EINVAL, "at most");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_assess_##name, set_up, tear_down)
 
 int
@@ -378,7 +429,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(whole),       TEST(refused),   TEST(limits),   TEST(leak),
         TEST(empty),       TEST(one_query), TEST(nuisance), TEST(cohort),
-        TEST(no_positive), TEST(progress),  TEST(stage),
+        TEST(no_positive), TEST(progress),  TEST(stage),    TEST(locations),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,6 +149,36 @@ cmir_evaluate(const cmir_eval_input *input, const cmir_eval_options *options,
               cmir_evaluation **out, cmir_error *err);
 CMIR_API void cmir_evaluation_free(cmir_evaluation *evaluation); /* NULL is fine */
 
+/* Where a hit lies, against the slices that are known to show what was searched for: a search with
+ * those slices of a query that show some structure, and a hit of which they are known as well. */
+typedef struct cmir_eval_location {
+    uint32_t method, query, volume;    /* their numbers; the volume is the hit */
+    uint32_t n_matches, n_inside;      /* matches; of them, those with a slice that shows it */
+    uint32_t n_slices, n_shown;        /* the hit's slices, air left out; of them, those that show it */
+    uint32_t run_first, run_last;      /* the matched run */
+    uint32_t shown_first, shown_last;  /* the first and the last slice that shows it */
+} cmir_eval_location;
+
+/* How well the hits of one method are placed: means over the hits of a query, then over queries, with
+ * intervals as of a method.  NAN, all of them, where n_queries is 0. */
+typedef struct cmir_eval_localisation {
+    cmir_eval_figure ratio;  /* localisation ratio: n_inside / n_matches */
+    cmir_eval_figure chance; /* of a match with any slice: n_shown / n_slices */
+    cmir_eval_figure gain;   /* ratio / chance, of the means */
+    cmir_eval_figure iou;    /* intersection over union of the run and the slices that show it */
+    cmir_eval_figure placed; /* share of hits whose iou is CMIR_EVAL_PLACED or more */
+    size_t n_hits, n_queries, n_groups; /* that have any */
+} cmir_eval_localisation;
+#define CMIR_EVAL_PLACED 0.6
+
+/* out[n_methods] of the hits given, in any order.  Of the input no list is scored; input and options
+ * are those of cmir_evaluate(), as are the errors.  CMIR_EINVAL too: a number out of range, a hit
+ * twice or of no database of its query, n_matches or n_shown 0, a part larger than its whole. */
+CMIR_API cmir_status
+cmir_evaluate_locations(const cmir_eval_input *input, const cmir_eval_options *options,
+                        const cmir_eval_location *hits, size_t n_hits, cmir_eval_localisation *out,
+                        cmir_error *err);
+
 /* Ranked lists that were made elsewhere, a line per volume found, best first within a query and
  * method.  CSV with a header that names the columns `query` and `volume`, and `score` and `method` if
  * wanted; or a TREC run (query Q0 volume rank score tag, parted by blanks; the order of lines counts,

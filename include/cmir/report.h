@@ -40,6 +40,8 @@ typedef struct cmir_evaluation_report_options {
     const cmir_label *facts; /* how it was done: names and values, in order */
     size_t n_facts;
     const char *command;     /* the command line; or NULL */
+    const cmir_eval_localisation *locations; /* [n_methods of the input]; NULL: there are none */
+    const char *located;     /* a sentence on what was looked for, in which hits; or NULL */
     const cmir_archive *archive; /* in which the cases were searched; NULL: there are none */
     const cmir_evaluation_case *cases;
     size_t n_cases, n_best;  /* the first n_best are called the best queries, the others the worst */
@@ -51,7 +53,7 @@ typedef struct cmir_evaluation_report_options {
 CMIR_API size_t cmir_evaluation_main_metric(const cmir_evaluation *evaluation);
 
 /* cmir_evaluation_report_write() writes the page of `evaluation`, which was made of `input`: the lines
- * with their intervals, precision at k, pairs of methods, every query, votes against the truth, their
+ * with their intervals, precision at k, pairs of methods, where hits lie, every query, votes against the truth, their
  * reliability, and the cases with pictures, to `path`, as cmir_report_write() does. */
 CMIR_API cmir_status
 cmir_evaluation_report_write(const cmir_evaluation *evaluation, const cmir_eval_input *input,

@@ -55,8 +55,8 @@ cmir_eval_step(cmir_eval_job *job, cmir_error *err)
     return CMIR_OK;
 }
 
-static cmir_status
-fill_options(cmir_eval_options *o, cmir_error *err)
+cmir_status
+cmir_eval_fill_options(cmir_eval_options *o, cmir_error *err)
 {
     if (o->struct_nbytes != sizeof *o)
         return FAIL(err, CMIR_EINVAL,
@@ -171,7 +171,7 @@ run(cmir_eval_job *job, cmir_evaluation *out, cmir_error *err)
     const size_t n_methods = job->in->n_methods;
     cmir_status st;
 
-    if ((st = fill_options(&job->opt, err)) != CMIR_OK)
+    if ((st = cmir_eval_fill_options(&job->opt, err)) != CMIR_OK)
         return st;
     job->n_metrics = job->opt.n_k + CMIR_EVAL_N_OTHERS;
     if ((st = cmir_eval_check_input(job, err)) != CMIR_OK ||

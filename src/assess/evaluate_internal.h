@@ -5,7 +5,8 @@
  *   evaluate_input.c     is the input what it claims to be?  texts become numbers
  *   evaluate_line.c      lists to figures of every query; figures of every query to a line
  *   evaluate_baseline.c  the lines that a ranking must beat
- *   evaluate_pairs.c     methods against each other */
+ *   evaluate_pairs.c     methods against each other
+ *   evaluate_locations.c where hits lie: a table of its own */
 #ifndef CMIR_ASSESS_EVALUATE_INTERNAL_H
 #define CMIR_ASSESS_EVALUATE_INTERNAL_H
 
@@ -59,6 +60,8 @@ typedef struct cmir_eval_job {
 /* Whether to go on, after one more step. */
 cmir_status cmir_eval_step(cmir_eval_job *job, cmir_error *err);
 
+/* Zeros become defaults. */
+cmir_status cmir_eval_fill_options(cmir_eval_options *options, cmir_error *err);
 cmir_status cmir_eval_check_input(cmir_eval_job *job, cmir_error *err);
 
 /* A line before its intervals.  Everything is of n_queries; memory of the result or of a scratch. */

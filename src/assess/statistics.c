@@ -93,10 +93,11 @@ cmir_interval(double *samples, size_t n, double *low, double *high)
     *high = quantile(samples, n_known, 0.975);
 }
 
-/* Sums and counts of the groups that have a value, moved together to the front; how many. */
+/* Sums of values and of what they are divided by (NULL: 1 each) of the groups that have a value, moved
+ * together to the front; how many. */
 static size_t
-add_up_groups(const double *values, const uint32_t *group, size_t n, size_t n_groups, double *sum,
-              double *count)
+add_up_groups(const double *values, const double *by, const uint32_t *group, size_t n,
+              size_t n_groups, double *sum, double *count)
 {
     size_t n_known = 0;
 
@@ -104,7 +105,7 @@ add_up_groups(const double *values, const uint32_t *group, size_t n, size_t n_gr
         if (isnan(values[i]))
             continue;
         sum[group[i]] += values[i];
-        count[group[i]]++;
+        count[group[i]] += by == NULL ? 1.0 : by[i];
     }
     for (size_t g = 0; g < n_groups; g++) {
         if (count[g] == 0.0)
@@ -116,8 +117,9 @@ add_up_groups(const double *values, const uint32_t *group, size_t n, size_t n_gr
 }
 
 cmir_status
-cmir_bootstrap_mean(const double *values, const uint32_t *group, size_t n, size_t n_groups,
-                    uint32_t rounds, uint64_t seed, cmir_estimate *out, cmir_error *err)
+cmir_bootstrap_quotient(const double *values, const double *by, const uint32_t *group, size_t n,
+                        size_t n_groups, uint32_t rounds, uint64_t seed, cmir_estimate *out,
+                        cmir_error *err)
 {
     double *sum = cmir_alloc_zeroed(n_groups, sizeof *sum);
     double *count = cmir_alloc_zeroed(n_groups, sizeof *count);
@@ -130,7 +132,7 @@ cmir_bootstrap_mean(const double *values, const uint32_t *group, size_t n, size_
                   n_groups);
         goto done;
     }
-    const size_t n_known = add_up_groups(values, group, n, n_groups, sum, count);
+    const size_t n_known = add_up_groups(values, by, group, n, n_groups, sum, count);
     double total = 0.0, n_values = 0.0;
     for (size_t g = 0; g < n_known; g++) {
         total += sum[g];
@@ -156,6 +158,13 @@ done:
     free(count);
     free(means);
     return st;
+}
+
+cmir_status
+cmir_bootstrap_mean(const double *values, const uint32_t *group, size_t n, size_t n_groups,
+                    uint32_t rounds, uint64_t seed, cmir_estimate *out, cmir_error *err)
+{
+    return cmir_bootstrap_quotient(values, NULL, group, n, n_groups, rounds, seed, out, err);
 }
 
 /* The differences that are neither zero nor NAN, in memory of the caller's; NULL without memory.

@@ -32,6 +32,12 @@ cmir_status cmir_bootstrap_mean(const double *values, const uint32_t *group, siz
                                 size_t n_groups, uint32_t rounds, uint64_t seed, cmir_estimate *out,
                                 cmir_error *err);
 
+/* The same of a quotient of two means: of values[n] by that of by[n], all above 0 (NULL: 1 each); NANs in
+ * `values` leave both out. */
+cmir_status cmir_bootstrap_quotient(const double *values, const double *by, const uint32_t *group,
+                                    size_t n, size_t n_groups, uint32_t rounds, uint64_t seed,
+                                    cmir_estimate *out, cmir_error *err);
+
 /* Two-sided p of Wilcoxon's signed-rank test of differences d[n]: zeros and NANs dropped, ties given
  * mean ranks; exact, with ties as well, up to 50 differences that are left (scipy.stats.wilcoxon: so
  * up to 13 with ties), else normal with tie and continuity correction, as scipy with

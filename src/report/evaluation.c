@@ -98,11 +98,13 @@ write_leak(cmir_buf *out)
 
 static void
 write_figures(cmir_buf *out, const cmir_evaluation *e, const cmir_eval_input *input,
-              const char *summary)
+              const cmir_evaluation_report_options *o)
 {
-    cmir_evaluation_lines(out, e, summary);
+    cmir_evaluation_lines(out, e, o->summary);
     cmir_evaluation_curves(out, e);
     cmir_evaluation_pairs(out, e);
+    if (o->locations != NULL)
+        cmir_evaluation_locations(out, e, o, input->n_methods);
     cmir_evaluation_strip(out, e, input);
     cmir_evaluation_confusion(out, e);
     cmir_evaluation_reliability(out, e);
@@ -171,7 +173,7 @@ cmir_evaluation_report_write(const cmir_evaluation *evaluation, const cmir_eval_
     cmir_page_open(&page, task, " - evaluation", "Evaluation: ", task);
     if (evaluation->leak)
         write_leak(&page);
-    write_figures(&page, evaluation, input, options->summary);
+    write_figures(&page, evaluation, input, options);
     if ((st = write_cases(&page, evaluation, input, options, err)) == CMIR_OK) {
         write_facts(&page, evaluation, options);
         if (evaluation->leak)

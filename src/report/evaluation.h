@@ -22,9 +22,11 @@ uint32_t cmir_metric_precision(const char *metric);
 /* Shown at first: precision at k and average precision, as tables of papers have them. */
 bool cmir_metric_is_usual(const char *metric);
 
-/* evaluation_table.c: figures with intervals, and tests of pairs. */
+/* evaluation_table.c: figures with intervals, tests of pairs, and where hits lie. */
 void cmir_evaluation_lines(cmir_buf *out, const cmir_evaluation *e, const char *summary);
 void cmir_evaluation_pairs(cmir_buf *out, const cmir_evaluation *e);
+void cmir_evaluation_locations(cmir_buf *out, const cmir_evaluation *e,
+                               const cmir_evaluation_report_options *o, size_t n_methods);
 
 /* evaluation_plot.c: precision at k with intervals, and how reliable votes are. */
 void cmir_evaluation_curves(cmir_buf *out, const cmir_evaluation *e);

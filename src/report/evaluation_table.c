@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* evaluation_table.c: the figures of an evaluation with their intervals, and tests of pairs. */
+/* evaluation_table.c: the figures of an evaluation with their intervals, tests of pairs, and where hits
+ * lie. */
 #include <math.h>
 
 #include "report/evaluation.h"
@@ -43,6 +44,17 @@ is_other_shown(const cmir_evaluation *e, int which, bool all)
     return (which == ACCURACY || e->positive != NULL) && (all || which == AUROC);
 }
 
+/* The start of a row: which ranking it is. */
+static void
+write_ranking(cmir_buf *out, const cmir_evaluation *e, size_t line)
+{
+    cmir_buf_puts(out, "<tr class=\"");
+    cmir_line_class(out, e, line);
+    cmir_buf_puts(out, "\"><th scope=\"row\"><span class=\"key\"></span>");
+    cmir_line_name(out, &e->lines[line]);
+    cmir_buf_puts(out, "</th>");
+}
+
 static void
 write_table(cmir_buf *out, const cmir_evaluation *e, bool all)
 {
@@ -61,11 +73,7 @@ write_table(cmir_buf *out, const cmir_evaluation *e, bool all)
     for (size_t i = 0; i < e->n_lines; i++) {
         const cmir_eval_line *line = &e->lines[i];
 
-        cmir_buf_puts(out, "<tr class=\"");
-        cmir_line_class(out, e, i);
-        cmir_buf_puts(out, "\"><th scope=\"row\"><span class=\"key\"></span>");
-        cmir_line_name(out, line);
-        cmir_buf_puts(out, "</th>");
+        write_ranking(out, e, i);
         for (size_t m = 0; m < e->n_metrics; m++)
             if (is_shown(e, m, all))
                 write_figure(out, &line->figures[m]);
@@ -159,4 +167,37 @@ cmir_evaluation_pairs(cmir_buf *out, const cmir_evaluation *e)
     cmir_buf_puts(out, "<details><summary>All metrics</summary>\n");
     write_pairs(out, e, true);
     cmir_buf_puts(out, "</details>\n</section>\n");
+}
+
+void
+cmir_evaluation_locations(cmir_buf *out, const cmir_evaluation *e,
+                          const cmir_evaluation_report_options *o, size_t n_methods)
+{
+    cmir_buf_puts(out, "<section>\n<h2>Where structures are found</h2>\n<p>");
+    if (o->located != NULL)
+        cmir_html_text(out, o->located);
+    cmir_buf_printf(
+        out,
+        "</p>\n<p class=\"soft\">Ratio: the share of matches that lie in slices which "
+        "show the structure. Chance: the share of the same hits' slices that show it. "
+        "IoU: of the matched run with these slices. Means over the hits of a query, then "
+        "over queries, with 95 %% intervals over patients.</p>\n"
+        "<div class=\"wide\"><table class=\"figures\">\n<thead><tr><th>Ranking%s</th>"
+        "<th>Queries</th><th>Hits</th><th>Ratio</th><th>Chance</th><th>&#215; chance</th>"
+        "<th>Run IoU</th><th>IoU &#8805; %.1f</th></tr></thead>\n<tbody>\n",
+        e->leak ? " (leaks)" : "", CMIR_EVAL_PLACED);
+    for (size_t i = 0; i < n_methods; i++) {
+        const cmir_eval_localisation *l = &o->locations[i];
+
+        write_ranking(out, e, i);
+        cmir_buf_printf(out, "<td class=\"number\">%zu</td><td class=\"number\">%zu</td>",
+                        l->n_queries, l->n_hits);
+        write_figure(out, &l->ratio);
+        write_figure(out, &l->chance);
+        write_figure(out, &l->gain);
+        write_figure(out, &l->iou);
+        write_figure(out, &l->placed);
+        cmir_buf_puts(out, "</tr>\n");
+    }
+    cmir_buf_puts(out, "</tbody>\n</table></div>\n</section>\n");
 }
