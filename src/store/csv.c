@@ -178,10 +178,15 @@ cmir_csv_next(cmir_csv *csv, cmir_error *err)
 }
 
 cmir_status
-cmir_csv_check_separator(const cmir_csv *csv, cmir_error *err)
+cmir_csv_header(cmir_csv *csv, cmir_error *err)
 {
-    const char *only = csv->n_cells == 1 ? csv->cells[0] : "";
+    const cmir_status st = cmir_csv_next(csv, err);
 
+    if (st != CMIR_OK)
+        return st;
+    if (csv->n_cells == 0)
+        return FAIL(err, CMIR_ECORRUPT, "%s: empty; a header line is missing", csv->path);
+    const char *only = csv->n_cells == 1 ? csv->cells[0] : "";
     if (strchr(only, ';') != NULL)
         return FAIL(err, CMIR_EUNSUPPORTED,
                     "%s: columns are separated by semicolons; save it with commas", csv->path);

@@ -31,9 +31,9 @@ cmir_status cmir_csv_open(cmir_csv *csv, const char *path, char *text, size_t nb
 /* Reads the next row; n_cells is 0 behind the last. */
 cmir_status cmir_csv_next(cmir_csv *csv, cmir_error *err);
 
-/* CMIR_EUNSUPPORTED, with what to do, where the current row, a header, is not parted by
- * commas. */
-cmir_status cmir_csv_check_separator(const cmir_csv *csv, cmir_error *err);
+/* Reads the first row.  CMIR_ECORRUPT where there is none; CMIR_EUNSUPPORTED, with what to do, where it
+ * is not separated by commas. */
+cmir_status cmir_csv_header(cmir_csv *csv, cmir_error *err);
 
 /* Cuts ".nii" and ".nii.gz" off a volume's name, unless nothing would be left. */
 void cmir_csv_drop_extension(char *name);

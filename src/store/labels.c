@@ -55,12 +55,8 @@ check_names(const cmir_csv *csv, const struct header *header, cmir_error *err)
 static cmir_status
 read_header(cmir_csv *csv, struct header *out, cmir_error *err)
 {
-    cmir_status st = cmir_csv_next(csv, err);
+    const cmir_status st = cmir_csv_header(csv, err);
 
-    if (st == CMIR_OK && csv->n_cells == 0)
-        st = FAIL(err, CMIR_ECORRUPT, "%s: empty; a header line is missing", csv->path);
-    if (st == CMIR_OK)
-        st = cmir_csv_check_separator(csv, err);
     if (st != CMIR_OK)
         return st;
     out->n_columns = csv->n_cells;

@@ -99,13 +99,9 @@ static cmir_status
 read_header(cmir_csv *csv, struct columns *out, cmir_error *err)
 {
     static const char *const names[] = {"query", "volume", "score", "method"};
-    cmir_status st = cmir_csv_next(csv, err);
+    const cmir_status st = cmir_csv_header(csv, err);
     size_t at[4];
 
-    if (st == CMIR_OK && csv->n_cells == 0)
-        st = FAIL(err, CMIR_ECORRUPT, "%s: empty; a header line is missing", csv->path);
-    if (st == CMIR_OK)
-        st = cmir_csv_check_separator(csv, err);
     if (st != CMIR_OK)
         return st;
     for (size_t k = 0; k < 4; k++) {
