@@ -2,23 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """What else was tried to flag and to locate tumours in the sarcoma slabs, beyond study_method.py's scores.
 
-Run by hand, in study_method.py's WORK. Prints one table; everything ranks by maxsim, leave one patient out. None of it was chosen beforehand, so the
-best of the lines is flattered by the choice.
+Run by hand, in study_method.py's WORK. Prints one table; everything ranks by maxsim, leave one patient out. None of
+it was chosen beforehand, so the best of the lines is flattered by the choice.
 
   scripts/study_tried.py WORK --data ../shared/data --encoder builtin \\
       --encoder ../shared/data/models/mobilenet_v2_224.json --encoder ../shared/data/models/squeezenet_v1_0.json \\
-      --patches ../shared/data/models/mobilenet_v2_224.json -o tried.json
+      --patches ../shared/data/models/mobilenet_v2_224.json -o docs/results/sarcoma_tried.json
 
-Flag is the AUROC of the vote, locate the share of matched slices with tumour over chance, nearest the same of the 10 nearest slices of all:
+Flag is the AUROC of the vote, locate the share of matched slices with tumour over chance, nearest the same of the 10
+nearest slices of all:
   cosine vote    the ten vote with their cosines instead of their lead (docs/evaluation.md)
   own mean       embeddings less the mean of their own scan: what differs within the scan
-  centred        less the mean of the archive; pca d: projected besides; half d: components divided by the root of their deviation
+  centred        less the mean of the archive; pca d: projected besides; half d: components divided by the root of
+                 their deviation
   fixed field    every scan padded with air to 240 x 240 pixels (234 mm) first, so that all are shown at one scale
   mask vote k    per query slice the share with tumour, by mask, among the k nearest slices of others' scans; mean
-  ridge          no retrieval: a linear classifier (ridge 0.1) on the mean of the slab's whitened slices, a bound for what the embeddings hold
-  three encoders mean of the votes of all encoders given
-  patches        maxsim of patch tokens (cells of the map with > 30 % body), whitened to 64; mask vote as above with tokens (20 nearest, share of mask in
-                 the cell)"""
+  ridge          no retrieval: a linear classifier (ridge 0.1) on the mean of the slab's whitened slices, a bound for
+                 what the embeddings hold
+  mean of n      the mean of the votes of all n encoders given
+  patches        maxsim of patch tokens (cells of the map with > 30 % body), whitened to 64; mask vote as above with
+                 tokens (20 nearest, share of mask in the cell)"""
 import argparse
 import json
 import os
@@ -38,7 +41,8 @@ TOKEN_DIMS = 64
 
 
 class Scaled(tasks.Fitted):
-    """A whitening whose components are divided by their deviation to a power: 0 is a projection, 1 whitening. None: embeddings as they are."""
+    """A whitening whose components are divided by their deviation to a power: 0 is a projection, 1 whitening. None:
+    embeddings as they are."""
 
     def __init__(self, volumes, power):
         super().__init__(volumes)
@@ -73,7 +77,8 @@ class Lines:
             cells += [by.ratio(r[:, 0], r[:, 1]), by.ratio(r[:, 2], r[:, 3])]
         self.votes[encoder, what] = votes
         self.rows.append([encoder, what] + [spelt(*c) for c in cells] + (3 - len(cells)) * [''])
-        self.kept += [dict(Encoder=encoder, Tried=what, Figure=f, Value=float(c[0]), Low=interval(c[1])[0], High=interval(c[1])[1])
+        self.kept += [dict(Encoder=encoder, Tried=what, Figure=f, **dict(zip(('Value', 'Low', 'High'),
+                                                                             (float(c[0]), *interval(c[1])))))
                       for f, c in zip(('flag', 'locate', 'nearest'), cells)]
 
 
@@ -90,8 +95,8 @@ def measure(lines, encoder, what, sets, fitted, dims=0, cosine=False):
     for m in tasks.meetings([v for v in known if lines.flags[v.name]], crops, fitted, dims):
         tumour = [tasks.tumour_of(v, rows) for v in m.candidates]
         near = tasks.listed(m.maxsim)[:tasks.NEIGHBOURS]
-        ratios[m.query.name] = [float(np.mean([tumour[c][m.match[c]].mean() for c in near])),
-                                float(np.mean([tumour[c].mean() for c in near])), *tasks.sharper(m, tumour)['nearest slices of all']]
+        share, chance = ([x[c].mean() for c in near] for x in ([t[j] for t, j in zip(tumour, m.match)], tumour))
+        ratios[m.query.name] = (np.mean(share), np.mean(chance), *tasks.sharper(m, tumour)['nearest slices of all'])
     lines.add(encoder, what, votes, ratios)
 
 
@@ -114,9 +119,9 @@ def ridge_votes(lines, encoder, slabs, fitted, penalty=0.1):
         y = np.array([2.0 * lines.flags[v.name] - 1 for v in changed])
         others = np.array([v.patient != patient for v in changed])
         w = np.where(others, 0.5 / np.where(y > 0, (others & (y > 0)).sum(), (others & (y < 0)).sum()), 0)
-        centre = w @ x
-        beta = np.linalg.solve((x - centre).T * w @ (x - centre) + penalty * np.eye(x.shape[1]), (x - centre).T @ (w * (y - w @ y)))
-        votes.update({v.name: float((row - centre) @ beta) for v, row, other in zip(changed, x, others) if not other})
+        x -= w @ x
+        beta = np.linalg.solve(x.T * w @ x + penalty * np.eye(x.shape[1]), x.T @ (w * (y - w @ y)))
+        votes.update({v.name: float(row @ beta) for v, row, other in zip(changed, x, others) if not other})
     lines.add(encoder, 'ridge, whitened %d' % TOKEN_DIMS, votes)
 
 
@@ -138,7 +143,8 @@ def fixed_field(cmir, a, card, sets):
     padded = study_data.embed(cmir, a.work, card, 'padded', paths)
     whole = [v.with_rows(padded[v.name].rows) for v in crops]
     of = {v.patient: v for v in whole}
-    return ([v.with_rows(of[v.patient].rows[slab_slices(v.name, len(of[v.patient].rows))]) for v in slabs], labels), (whole, rows)
+    cut = [v.with_rows(of[v.patient].rows[slab_slices(v.name, len(of[v.patient].rows))]) for v in slabs]
+    return (cut, labels), (whole, rows)
 
 
 def slab_slices(name, n, thick=9):
@@ -159,18 +165,20 @@ def area(n, n_out):
 
 
 def patches_of(a, card_path):
-    """-> {patient: (tokens [slices, cells, dim], share of tumour, share of body)} of the crops, by Python's onnxruntime on cmir's pixels."""
+    """-> {patient: (tokens [slices, cells, dim], share of tumour, share of body)} of the crops, by Python's
+    onnxruntime on cmir's pixels."""
     path = os.path.join(a.work, 'patches.npz')
     if not os.path.exists(path):
         import onnxruntime
         with open(card_path) as f:
             card = json.load(f)
-        model = onnxruntime.InferenceSession(os.path.join(os.path.dirname(card_path), card['file']), providers=['CPUExecutionProvider'])
+        model = onnxruntime.InferenceSession(os.path.join(os.path.dirname(card_path), card['file']),
+                                             providers=['CPUExecutionProvider'])
         arrays = {}
         for name in study_data.sarcoma_labels(a, 'crops'):
-            hu, mask = (np.asarray(nib.load(os.path.join(folder, file)).dataobj).transpose(2, 1, 0).astype(float) for folder, file in (
-                (os.path.join(a.work, 'sarcoma', 'crops'), name + '.nii.gz'),
-                (os.path.join(a.data, 'ct', 'sts', 'masks'), name[:-len('_crop')] + '.nii.gz')))
+            files = (os.path.join(a.work, 'sarcoma', 'crops', name + '.nii.gz'),
+                     os.path.join(a.data, 'ct', 'sts', 'masks', name[:-len('_crop')] + '.nii.gz'))
+            hu, mask = (np.asarray(nib.load(f).dataobj).transpose(2, 1, 0).astype(float) for f in files)
             arrays.update(zip((name + end for end in ('_p', '_m', '_b')), slices_to_patches(model, card, hu, mask > 0)))
         np.savez(path, **arrays)
     with np.load(path) as z:
@@ -184,8 +192,10 @@ def slices_to_patches(model, card, hu, mask):
     mean, std = (np.array(card['input'][k])[:, None, None] for k in ('mean', 'std'))
     tokens = []
     for s in hu:
-        shown = np.stack([down @ np.clip((s - w['centre']) / w['width'] + 0.5, 0, 1) @ across.T for w in card['windows']])
-        out = model.run([card['output']['patches']], {card['input']['name']: ((shown - mean) / std).astype(np.float32)[None]})[0]
+        shown = np.stack([down @ np.clip((s - w['centre']) / w['width'] + 0.5, 0, 1) @ across.T
+                          for w in card['windows']])
+        pixels = ((shown - mean) / std).astype(np.float32)[None]
+        out = model.run([card['output']['patches']], {card['input']['name']: pixels})[0]
         tokens.append(out.reshape(-1, card['output']['dim']).astype(np.float16))
     share = [np.stack([(cells[0] @ s @ cells[1].T).ravel() for s in of]) for of in (mask, hu > -300)]
     return np.stack(tokens), *share
@@ -223,7 +233,7 @@ def main():
     p.add_argument('--onnxruntime', help='libonnxruntime.so, passed on to cmir')
     p.add_argument('--data', default='../shared/data', help='default %(default)s')
     p.add_argument('--encoder', action='append', metavar='CARD', help='may be repeated; default builtin')
-    p.add_argument('--patches', metavar='CARD', help='an encoder with a map of patches; needs the Python package onnxruntime')
+    p.add_argument('--patches', metavar='CARD', help='an encoder with a map of patches; needs Python onnxruntime')
     p.add_argument('-o', '--output', metavar='JSON', help='write every figure here')
     a = p.parse_args()
     cmir, cards = Command(a.cmir, a.onnxruntime), a.encoder or ['builtin']
