@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What eval_slabs.py, eval_regions.py and study_method.py share: running cmir, intervals, paired tests, tables.
+"""What the eval_*.py and study_*.py scripts share: running cmir, intervals, paired tests, tables.
 
 Imported only. The one idea: every command is run as a user would run it and remembered, so that a report can
 print what made its figures."""

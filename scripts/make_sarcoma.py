@@ -2,20 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cuts of the sarcoma CTs for flagging, localisation and staging, saved as NIfTI with labels for `cmir add --labels`.
 
-Run by hand, and before study_method.py. The one idea: everything about a cut that is not anatomy (how large, how many slices,
-where in the stack) is written beside the label, so that an evaluation can print what that alone reaches.
+Run by hand, and before study_method.py. The one idea: everything about a cut that is not anatomy (how large, how many
+slices, where in the stack) is written beside the label, so that an evaluation can print what that alone reaches.
 
 OUT gets three folders, each with a labels.csv:
-  slabs    flag, locate. Every volume is cut along z into slabs of round(30 mm / spacing) slices that do not overlap; what is left over is
-           dropped at both ends alike, so all slabs have the same thickness. Whole field of view.
-  windows  stage. One window per volume, 128 x 128 x 128 mm, centred on the middle of the mask's bounding box, moved as little as needed to
-           lie in the volume; refused where the volume is smaller.
+  slabs    flag, locate. Every volume is cut along z into slabs of round(30 mm / spacing) slices that do not overlap;
+           what is left over is dropped at both ends alike, so all slabs have the same thickness. Whole field of view.
+  windows  stage. One window per volume, 128 x 128 x 128 mm, centred on the middle of the mask's bounding box, moved
+           as little as needed to lie in the volume; refused where the volume is smaller.
   crops    stage, naively. The volumes as they are: cropped round the tumour, so that their size tells the answer.
 
 Columns:
   name, PatientID, cohort
-  flag          1 where at least MIN_SHARE of the slab's voxels in the body (above -300 HU) are tumour; 0 where none is. Between: empty,
-                the slab takes no part. Of windows and crops: 1.
+  flag          1 where at least MIN_SHARE of the slab's voxels in the body (above -300 HU) are tumour; 0 where none
+                is. Between: empty, the slab takes no part. Of windows and crops: 1.
   flag_any      1 where a voxel is tumour, else 0: no slab is left out
   tumour_share  tumour voxels / body voxels
   tumour_slices share of the slices that show tumour
@@ -39,8 +39,8 @@ WINDOW_MM = 128.0
 BODY_HU = -300
 MIN_SHARE = 0.01  # of the body: a slab with less is neither clearly with tumour nor without
 COHORT = 'Soft-tissue-Sarcoma'
-COLUMNS = ('name', 'PatientID', 'cohort', 'flag', 'flag_any', 'tumour_share', 'tumour_slices', 'tumour_first', 'tumour_last',
-           'size_class', 'crop_ml', 'slices', 'spacing', 'position')
+COLUMNS = ('name', 'PatientID', 'cohort', 'flag', 'flag_any', 'tumour_share', 'tumour_slices', 'tumour_first',
+           'tumour_last', 'size_class', 'crop_ml', 'slices', 'spacing', 'position')
 
 
 def read(path, masks):
@@ -117,7 +117,8 @@ def main():
         name, image, voxels, mask = read(path, os.path.join(a.data, 'ct', 'sts', 'masks'))
         for folder, cut, box in cuts_of(name, image, mask):
             save(os.path.join(a.out, folder, cut + '.nii.gz'), image, voxels, box)
-            rows[folder].append(labels(cut, known[name]['patient'], known[name]['size_class'], image, voxels, mask, box))
+            rows[folder].append(labels(cut, known[name]['patient'], known[name]['size_class'], image, voxels, mask,
+                                       box))
     for folder, lines in rows.items():
         with open(os.path.join(a.out, folder, 'labels.csv'), 'w', newline='') as f:
             csv.writer(f).writerows([COLUMNS] + lines)

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every score of docs/method.md, and some that were only tried, in numpy: what study_method.py measures.
 
-Imported only. The one idea: a query meets all candidates at once, because votes, weights and the correction for length need them all.
+Imported only. The one idea: a query meets all candidates at once, because votes, weights and the correction for
+length need them all.
 
-S = Q V' are the cosines of the query's m slices and a candidate's n. maxsim, symmetric, length-corrected, ordered, weighted, freq, max, sum, mean,
-median: docs/method.md. Tried beside them:
+S = Q V' are the cosines of the query's m slices and a candidate's n. maxsim, symmetric, length-corrected, ordered,
+weighted, freq, max, sum, mean, median: docs/method.md. Tried beside them:
 
-  excess              weighted, but w_i = the best match of slice i in any candidate less its mean best match over the candidates
+  excess              weighted, but w_i = the best match of slice i in any candidate less its mean best match over the
+                      candidates
   symmetric-length    symmetric, corrected for length as maxsim is
   symmetric-ordered   mean of ordered(Q, V) and maxsim(V, Q)
   symmetric-weighted  mean of weighted(Q, V) and maxsim(V, Q)
 
-Whitening: x -> L2-normalised diag(l)^(-1/2) E' (x - mean), l and E the d largest eigenvalues and their vectors of the covariance of the
-slices it is fitted to."""
+Whitening: x -> L2-normalised diag(l)^(-1/2) E' (x - mean), l and E the d largest eigenvalues and their vectors of the
+covariance of the slices it is fitted to."""
 import functools
 
 import numpy as np
@@ -63,7 +65,8 @@ def whiten(volumes, mean, directions):
 
 
 def length_corrected(scores, lengths):
-    """Scores less the least-squares slope on H_n = 1 + 1/2 + ... + 1/n; unchanged where that slope falls or few are there."""
+    """Scores less the least-squares slope on H_n = 1 + 1/2 + ... + 1/n; unchanged where that slope falls or few are
+    there."""
     h = np.array([np.sum(1 / np.arange(1, n + 1)) for n in lengths])
     if len(h) < LEAST_CANDIDATES or np.ptp(h) == 0:
         return scores
@@ -73,7 +76,8 @@ def length_corrected(scores, lengths):
 
 @functools.lru_cache(maxsize=None)
 def straight_lines(m, n, ratio):
-    """Where all lines that rise put the query's slices [lines, m], ends overshot, and the slope of each; ratio 0: spacings unknown."""
+    """Where all lines that rise put the query's slices [lines, m], ends overshot, and the slope of each; ratio 0:
+    spacings unknown."""
     reach = 4 if ratio > 0 else 16
     powers = sorted(range(-reach, reach + 1), key=lambda q: (abs(q), -q))         # of equal lines the first is taken
     slopes = np.repeat((ratio or 1.0) * 2.0 ** (np.array(powers) / 8), n)
@@ -101,7 +105,7 @@ def rising_path(s, line, half):
     width = at.shape[1]
     total, back = gain[0].astype(float), np.zeros((m, width), int)
     for i in range(1, m):
-        upto = np.minimum(np.arange(width) + line[i] - line[i - 1], width - 1)    # entries of the row before that lie no higher
+        upto = np.minimum(np.arange(width) + line[i] - line[i - 1], width - 1)   # what lies no higher, a row before
         highest = np.maximum.accumulate(total)
         back[i] = np.searchsorted(highest, highest[upto])
         total = gain[i] + highest[upto]

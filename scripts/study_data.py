@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sets that study_method.py measures on, as embeddings that the cmir program made.
 
-Imported only. The one idea: a set is embedded once, in an archive under WORK, and exported to one file that numpy reads; what is there is
-used again."""
+Imported only. The one idea: a set is embedded once, in an archive under WORK, and exported to one file that numpy
+reads; what is there is used again."""
 import csv
 import os
 import subprocess

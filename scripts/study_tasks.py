@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tasks of study_method.py: each meets queries with candidates and notes, per query and score, how well it went.
 
-Imported only. The one idea: whoever asks never answers himself and never shapes the whitening; meetings() sees to both, for every task alike.
+Imported only. The one idea: whoever asks never answers himself and never shapes the whitening; meetings() sees to
+both, for every task alike.
 
 A task gives records: {Query, Patient, ..., Figures: {score: figures}}. What the figures are, its function says."""
 import numpy as np
@@ -77,9 +78,14 @@ def tumour_of(v, rows):
     return (v.slices >= first) & (v.slices <= last)
 
 
+def anywhere(tumour, length):
+    """The share of tumour in a run of that length, mean over all places: more than the scan's; tumours lie inside."""
+    return float(np.convolve(tumour, np.ones(length) / length, 'valid').mean())
+
+
 def locate(sets, dims):
-    """A tumour slab against whole crops of others. Figures: over the first NEIGHBOURS hits, share of matched slices that show tumour, and of all
-    their slices (chance); the same over the first DEPTH."""
+    """A tumour slab against whole crops of others. Figures: over the first NEIGHBOURS hits, share of matched slices
+    that show tumour, and of all their slices (chance); the same over the first DEPTH."""
     (slabs, labels), (crops, rows) = sets['slabs'], sets['crops']
     queries, records = [v for v in slabs if labels[v.name]['flag'] == '1'], []
     for m in meetings(queries, crops, sets['fitted'], dims):
@@ -95,12 +101,13 @@ def locate(sets, dims):
 
 
 def sharper(m, tumour):
-    """Tried for `locate`: other slices than each query slice's match, of the first NEIGHBOURS hits of maxsim; or its NEIGHBOURS nearest slices of all
-    candidates, for which chance is the tumour's share of the volumes where they lie."""
+    """Tried for `locate`: other slices than each query slice's match, of the first NEIGHBOURS hits of maxsim; all of
+    the matched run, for which chance is a run of its length anywhere; or the query slice's NEIGHBOURS nearest slices
+    of all candidates, for which it is the tumour's share of the volumes where they lie."""
     order = listed(m.score('maxsim'))[:NEIGHBOURS]
     chance = float(np.mean([tumour[c].mean() for c in order]))
     excess = m.best - m.best.mean(0)
-    mutual, strong, run = [], [], []
+    mutual, strong, run, blind = [], [], [], []
     for c in order:
         s, match = m.sims[c], m.match[c]
         both = s.argmax(0)[match] == np.arange(len(match))
@@ -109,10 +116,11 @@ def sharper(m, tumour):
         strong.append(tumour[c][match[top]].mean())
         a, b = matched_run(match, m.best[c], s.shape[1], m.ratios[c])
         run.append(tumour[c][a:b + 1].mean())
+        blind.append(anywhere(tumour[c], b + 1 - a))
     near = np.argsort(-np.hstack(m.sims), 1)[:, :NEIGHBOURS]
     pooled, own = np.concatenate(tumour), np.concatenate([np.full(len(t), t.mean()) for t in tumour])
     return {'mutual matches': (float(np.mean(mutual)), chance), 'stronger half': (float(np.mean(strong)), chance),
-            'matched run': (float(np.mean(run)), chance),
+            'matched run': (float(np.mean(run)), float(np.mean(blind))),
             'nearest slices of all': (float(pooled[near].mean()), float(own[near].mean()))}
 
 
@@ -126,10 +134,11 @@ def stage(sets, dims, folder):
 
 
 def contrast(sets, dims):
-    """Where in a whole crop is the tumour, by the labels of other patients' slabs alone: mean over cases of each slice's best similarity, cases with
-    tumour less cases without; a case is a patient's slab nearest to the query, the NEIGHBOURS nearest cases of each kind count.
-    Figures: AUROC of the curve over the query's slices; the run of the largest sum of the curve less its mean: share of it that is tumour, share of all
-    slices (chance); overlap with the tumour, the mean overlap of such a run put anywhere."""
+    """Where in a whole crop is the tumour, by the labels of other patients' slabs alone: mean over cases of each
+    slice's best similarity, cases with tumour less cases without; a case is a patient's slab nearest to the query,
+    the NEIGHBOURS nearest cases of each kind count. Figures: AUROC of the curve over the query's slices; of the run
+    of the largest sum of the curve less its mean: the share that is tumour and that of such a run put anywhere, the
+    overlap with the tumour and that of such a run put anywhere."""
     (slabs, labels), (crops, rows) = sets['slabs'], sets['crops']
     known, records = [v for v in slabs if labels[v.name]['flag'] != ''], []
     for m in meetings(crops, known, sets['fitted'], dims):
@@ -145,10 +154,10 @@ def contrast(sets, dims):
         total = np.concatenate([[0], np.cumsum(curve - curve.mean())])
         a, b = max(((a, b) for a in range(n) for b in range(a + 1, n + 1)), key=lambda r: total[r[1]] - total[r[0]])
         first, last = int(truth.argmax()), n - 1 - int(truth[::-1].argmax())
-        anywhere = np.mean([overlap((x, x + b - a - 1), (first, last)) for x in range(n - b + a + 1)])
+        blind = float(np.mean([overlap((x, x + b - a - 1), (first, last)) for x in range(n - b + a + 1)]))
         records.append(dict(Query=m.query.name, Patient=m.query.patient, Figures={'contrast': [
-            float(x) for x in (((d > 0) + 0.5 * (d == 0)).mean(), truth[a:b].mean(), truth.mean(),
-                               overlap((a, b - 1), (first, last)), anywhere)]}))
+            float(((d > 0) + 0.5 * (d == 0)).mean()), float(truth[a:b].mean()), anywhere(truth, b - a),
+            overlap((a, b - 1), (first, last)), blind]}))
     return records
 
 
@@ -167,8 +176,8 @@ def region(sets, dims):
 
 
 def known_item(sets, dims, kind):
-    """Does a perturbed slab find its source. Figures: source at rank 1; overlap of the run with the true one (docs/method.md; ordered: of its own
-    matches), and how often 0.6 of it is met by chance."""
+    """Does a perturbed slab find its source. Figures: source at rank 1; overlap of the run with the true one
+    (docs/method.md; ordered: of its own matches), and how often 0.6 of it is met by chance."""
     queries, truth = sets[kind]
     volumes = [v for v in sets['regions'][0] if sets['regions'][1][v.name]['modality'] == 'CT']
     patient, records = {v.name: v.patient for v in volumes}, []
