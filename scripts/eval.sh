@@ -40,17 +40,18 @@ lay_out() { # PHANTOM MSD
 }
 
 # Every cut of the sarcoma set with one encoder: is tumour in a slab; size class of a fixed window,
-# and of the crop, whose size alone tells it.
+# and of the crop, whose size alone tells it; where tumours of other patients' crops are.
 sarcoma() { # ENCODER-NAME CARD
     for cut in slabs windows crops; do
-        task=size_class
+        task=size_class locate=
         [ $cut != slabs ] || task=flag
+        [ $cut != crops ] || locate="--locate tumour"
         archive=$dir/sarcoma_$1_$cut
         rm -rf "$archive"
         build/cmir add "$archive" --encoder "$2" "$dir/sarcoma/$cut" >"$archive.log" ||
             { cat "$archive.log" >&2; exit 1; }
         build/cmir eval "$archive" --task $task --labels "$dir/sarcoma/$cut/labels.csv" \
-            --group PatientID --nuisance crop_ml,slices,spacing,position --methods "$methods" --seed 1 \
+            --group PatientID --nuisance crop_ml,slices,spacing,position --methods "$methods" --seed 1 $locate \
             --report "$dir/tables/sarcoma_${1}_${task}_$cut.html" \
             --json -o "$dir/tables/sarcoma_${1}_${task}_$cut.json"
     done

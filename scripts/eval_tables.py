@@ -19,8 +19,11 @@ OF_EVIDENCE = {'AUROC': 'Auroc', 'AUPRC': 'Auprc', 'Brier': 'Brier'}
 
 
 def figure(line, metric):
+    return value(line.get(OF_EVIDENCE[metric]) if metric in OF_EVIDENCE else line['Figures'].get(metric))
+
+
+def value(f):
     """0.812 [0.700, 0.900]; nothing where there is no such figure."""
-    f = line.get(OF_EVIDENCE[metric]) if metric in OF_EVIDENCE else line['Figures'].get(metric)
     if f is None or f['Value'] is None:
         return ''
     return '%.3f' % f['Value'] + ('' if f['Low'] is None else ' [%.3f, %.3f]' % (f['Low'], f['High']))
@@ -51,11 +54,22 @@ def differences(result, metric):
         % (metric, len(pairs), '; '.join(beyond) or 'none')
 
 
+def places(located):
+    """Where hits lie: docs/evaluation.md."""
+    columns = {'share of matches': 'Ratio', 'chance': 'Chance', 'times chance': 'TimesChance', 'run IoU': 'RunIou',
+               'run IoU >= %g' % located['PlacedFrom']: 'RunPlaced'}
+    rows = [[m['Name']] + [value(m[c]) for c in columns.values()] for m in located['Methods']]
+    return 'Slices that show %s, in the first %d hits:\n\n' % (located['Column'], located['K']) + table(['method', *columns], rows)
+
+
 def whole(path, result):
     columns = [m for m in SHOWN if m in result['Metrics']] + (['AUROC'] if result['Positive'] else [])
     text = '### %s\n\n%s.\n\n' % (title(path), caption(result))
     text += table(['line'] + columns, [[line['Name']] + [figure(line, m) for m in columns] for line in result['Lines']])
-    return text + '\n%s\n\n```\n%s\n```\n' % (differences(result, 'P@3'), result['Command'])
+    text += '\n%s\n\n' % differences(result, 'P@3')
+    if 'Locations' in result:
+        text += places(result['Locations']) + '\n'
+    return text + '```\n%s\n```\n' % result['Command']
 
 
 def one_metric(metric, results):
@@ -72,6 +86,8 @@ def kept(path, result):
     small = {k: v for k, v in result.items() if k not in ('PerQuery', 'Volumes', 'Lines', 'Pairs', 'Notice')}
     lines = [{k: v for k, v in line.items() if k in ('Name', 'Kind', 'Accuracy', 'Confusion', *OF_EVIDENCE.values())}
              | dict(Figures={m: line['Figures'][m] for m in SHOWN if m in line['Figures']}) for line in result['Lines']]
+    if 'Locations' in small:
+        small['Locations'] = {k: v for k, v in small['Locations'].items() if k != 'Hits'}
     return dict(Table=title(path), **small, Lines=lines, Pairs=[p for p in result['Pairs'] if p['Metric'] == 'P@3'])
 
 

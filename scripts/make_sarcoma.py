@@ -19,7 +19,7 @@ Columns:
   flag_any      1 where a voxel is tumour, else 0: no slab is left out
   tumour_share  tumour voxels / body voxels
   tumour_slices share of the slices that show tumour
-  tumour_first, tumour_last  first and last slice, from 0, that show tumour; empty without
+  tumour        first:last slice, from 0, that shows tumour, for `cmir eval --locate tumour`; empty without
   size_class    1..4, quartiles of the largest diameter over the whole collection, from sts_labels.csv
   crop_ml, slices, spacing   volume of the cut; its slices; mm between them
   position      of the cut's middle in the stack, 0 to 1
@@ -39,8 +39,8 @@ WINDOW_MM = 128.0
 BODY_HU = -300
 MIN_SHARE = 0.01  # of the body: a slab with less is neither clearly with tumour nor without
 COHORT = 'Soft-tissue-Sarcoma'
-COLUMNS = ('name', 'PatientID', 'cohort', 'flag', 'flag_any', 'tumour_share', 'tumour_slices', 'tumour_first',
-           'tumour_last', 'size_class', 'crop_ml', 'slices', 'spacing', 'position')
+COLUMNS = ('name', 'PatientID', 'cohort', 'flag', 'flag_any', 'tumour_share', 'tumour_slices', 'tumour',
+           'size_class', 'crop_ml', 'slices', 'spacing', 'position')
 
 
 def read(path, masks):
@@ -92,7 +92,7 @@ def labels(name, patient, size_class, image, voxels, mask, box):
     extent = (box[:, 1] - box[:, 0])
     flag = 1 if share >= MIN_SHARE else 0 if len(shown) == 0 else ''
     return [name, patient, COHORT, flag, int(len(shown) > 0), '%.4f' % share, '%.4f' % (len(shown) / extent[2]),
-            *((shown[0], shown[-1]) if len(shown) else ('', '')), size_class, '%.1f' % (np.prod(extent * mm) / 1000),
+            '%d:%d' % (shown[0], shown[-1]) if len(shown) else '', size_class, '%.1f' % (np.prod(extent * mm) / 1000),
             extent[2], '%.4g' % mm[2], '%.4f' % (box[2].mean() / mask.shape[2])]
 
 

@@ -197,8 +197,9 @@ def position_locates(slabs, crops):
         for c in crops.values():
             if c['PatientID'] != s['PatientID']:
                 j = np.clip(place * float(c['slices']), 0, float(c['slices']) - 1)
+                first, last = map(int, c['tumour'].split(':'))
                 records.append(dict(Patient=s['PatientID']))
-                share.append(np.mean((j >= float(c['tumour_first'])) & (j <= float(c['tumour_last']))))
+                share.append(np.mean((j >= first) & (j <= last)))
                 chance.append(float(c['tumour_slices']))
     return mean_cell(records, share, chance)
 
@@ -210,7 +211,8 @@ def blind_locates(slabs, crops):
         for c in crops.values():
             if s['flag'] == '1' and c['PatientID'] != s['PatientID']:
                 tumour = np.zeros(int(c['slices']))
-                tumour[int(c['tumour_first']):int(c['tumour_last']) + 1] = 1
+                first, last = map(int, c['tumour'].split(':'))
+                tumour[first:last + 1] = 1
                 records.append(dict(Patient=s['PatientID']))
                 share.append(tasks.anywhere(tumour, int(s['slices'])))
                 chance.append(tumour.mean())

@@ -74,7 +74,7 @@ def flag(sets, dims, column='flag'):
 
 def tumour_of(v, rows):
     """Which slices of a crop show tumour."""
-    first, last = int(rows[v.name]['tumour_first']), int(rows[v.name]['tumour_last'])
+    first, last = map(int, rows[v.name]['tumour'].split(':'))
     return (v.slices >= first) & (v.slices <= last)
 
 
