@@ -59,7 +59,8 @@ def places(located):
     columns = {'share of matches': 'Ratio', 'chance': 'Chance', 'times chance': 'TimesChance', 'run IoU': 'RunIou',
                'run IoU >= %g' % located['PlacedFrom']: 'RunPlaced'}
     rows = [[m['Name']] + [value(m[c]) for c in columns.values()] for m in located['Methods']]
-    return 'Slices that show %s, in the first %d hits:\n\n' % (located['Column'], located['K']) + table(['method', *columns], rows)
+    said = 'Slices that show %s, in the first %d hits:\n\n' % (located['Column'], located['K'])
+    return said + table(['method', *columns], rows)
 
 
 def whole(path, result):

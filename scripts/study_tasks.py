@@ -47,12 +47,13 @@ def listed(score):
 
 
 def vote(score, value, order):
-    """Share of the nearest NEIGHBOURS' votes for value 1; weights as in docs/evaluation.md."""
+    """Share of the nearest NEIGHBOURS' votes for value 1; weights as in docs/evaluation.md. Rounded, so that equal
+    shares are ties and not what is left of a sum."""
     near = order[:NEIGHBOURS]
-    s = score[near]
+    s = score[near].astype(float)
     gap = (s[0] - s[-1]) / max(1, len(s) - 1)
     w = s - s[-1] + gap if gap > 0 else np.ones(len(s))
-    return float(w @ value[near] / w.sum())
+    return round(float(w @ value[near] / w.sum()), 9)
 
 
 def flag(sets, dims, column='flag'):
