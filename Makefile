@@ -4,6 +4,7 @@
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 BENCH ?= quick
+EVAL ?= quick
 JOBS ?= $(shell nproc)
 NINJA := cmake --build build --parallel $(JOBS)
 
@@ -12,7 +13,7 @@ help:
 	@echo "make build    the program build/cmir and the library"
 	@echo "make demo     a small archive of made-up scans, searched; leaves a report to open"
 	@echo "make check    every test"
-	@echo "make eval     the evaluation tables of docs/results; those of real scans (long) where ../shared is"
+	@echo "make eval     the evaluation tables of docs/results (EVAL=full: every study of real scans, hours)"
 	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, long)"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make install  into PREFIX=$(PREFIX)"
@@ -37,7 +38,7 @@ check: deps
 
 eval: deps
 	@$(MAKE) --no-print-directory build
-	@scripts/eval.sh
+	@scripts/eval.sh $(EVAL)
 
 bench:
 	@scripts/deps.sh bench

@@ -1,12 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# eval.sh: the evaluation tables of docs/results/, each with the commands that make it.  Run by
-# `make eval`.
+# eval.sh [quick|full]: the evaluation tables of docs/results/, each with the commands that make it.
+# Run by `make eval`.
 #
-# Phantoms at four sites always, through the same command as 3D-MIR's own data; real scans where
-# ../shared/data is.  Works in build/eval; scans that an earlier run made are used again.
+# Phantoms at four sites always, through the same command as 3D-MIR's own data; where ../shared/data
+# is, sarcomas as well; full: every study of real scans, hours.  Works in build/eval; what an earlier
+# run made there is used again.
 set -eu
 cd "$(dirname "$0")/.."
+mode=${1:-quick} # or full
 python=build/venv/bin/python
 dir=build/eval
 results=docs/results
@@ -70,7 +72,7 @@ for benchmark in confounded honest; do
 done
 
 if [ ! -d "$data" ]; then
-    say "SKIPPED: sarcoma, slabs, regions: there is no folder $data of real scans"
+    say "SKIPPED: real scans: there is no folder $data"
     exit 0
 fi
 mobilenet=$data/models/mobilenet_v2_224.json
@@ -88,10 +90,19 @@ sarcoma mobilenet "$mobilenet"
 sarcoma squeezenet "$squeezenet"
 tables sarcoma "$dir"/tables/sarcoma_*.json
 
-say "Known-item slabs and same-region retrieval, three encoders (long); every record in $dir"
-for study in slabs regions; do
-    $python scripts/eval_$study.py "$dir/$study" --data "$data" --encoder builtin --encoder "$mobilenet" \
-        --encoder "$squeezenet" -o "$dir/$study.json" >"$dir/new.md"
-    mv "$dir/new.md" "$results/$study.md"
-    echo "$results/$study.md"
-done
+[ "$mode" = full ] || exit 0
+
+# docs/results.md and docs/results-method.md quote these tables.
+study() { # NAME SCRIPT WORK ARGUMENT...
+    name=$1 script=$2 work=$3
+    shift 3
+    $python "scripts/$script.py" "$dir/$work" --data "$data" --encoder builtin --encoder "$mobilenet" \
+        --encoder "$squeezenet" "$@" -o "$dir/$name.json" >"$dir/$name.md"
+    echo "$dir/$name.md, $dir/$name.json"
+}
+say "Known-item slabs, same-region retrieval, and which variant of the method helps, three encoders: hours"
+study slabs eval_slabs slabs
+study regions eval_regions regions
+study method_study study_method study
+study method_tried study_tried study --patches "$mobilenet"
+cp "$dir/method_study.json" "$dir/method_tried.json" "$results/"
