@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* server.h: the service, as `cmir serve` starts it.  The only header of this folder that others see.
+ *
+ * The folder is a shell over include/cmir: an HTTP service (libmicrohttpd) in front of one archive,
+ * with the page embedded. */
+#ifndef CMIR_SERVER_SERVER_H
+#define CMIR_SERVER_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <cmir/cmir.h>
+
+typedef struct server_options {
+    const char *archive;
+    const char *listen;          /* HOST:PORT or [IPv6]:PORT; default 127.0.0.1:8043 */
+    const char *state;           /* folder of the service's own state; NULL: ARCHIVE/service */
+    const char *certificate, *key; /* PEM files: TLS; NULL: none */
+    bool behind_proxy;           /* a proxy in front ends TLS */
+    const char *proxy_user_header; /* name of the header by which a trusted proxy names the user; NULL */
+    const char *proxy_address;   /* the only address from which that header is believed */
+    uint64_t upload_nbytes;      /* largest upload; default 4 GiB */
+    uint32_t requests_per_minute; /* per user; default 1200 */
+    uint32_t n_threads;          /* for searching; 0: the CPUs */
+} server_options;
+
+/* server_run() serves until `stop` says so (asked ten times a second), then ends what runs and returns.
+ * `ready` is called once, with the URL, when requests are taken.  CMIR_EINVAL: an unsafe combination
+ * of options, by name. */
+cmir_status server_run(const server_options *options, bool (*stop)(void),
+                       void (*ready)(const char *url), cmir_error *err);
+
+#endif
