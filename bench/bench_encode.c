@@ -234,7 +234,8 @@ time_once(const cmir_encoder *encoder, const char *path, bool count_load, bool c
             start = now();
     }
     if (count_encode) {
-        must(cmir_encode(encoder, volume, CMIR_AXIAL, NULL, NULL, &embeddings, &err), &err);
+        must(cmir_encode_streamed(encoder, volume, CMIR_AXIAL, NULL, NULL, &embeddings, &err),
+             &err);
         cmir_embeddings_free(&embeddings);
     }
     const struct cost end = now();

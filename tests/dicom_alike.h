@@ -32,10 +32,9 @@ static inline bool
 same_native(const cmir_dicom_native *a, const cmir_dicom_native *b)
 {
     return a->offset > 0 &&
-           (b->offset == 0 ||
-            (a->offset == b->offset && a->device == b->device && a->inode == b->inode &&
-             a->nbytes == b->nbytes && a->seconds == b->seconds &&
-             a->nanoseconds == b->nanoseconds));
+           (b->offset == 0 || (a->offset == b->offset && a->device == b->device &&
+                               a->inode == b->inode && a->nbytes == b->nbytes &&
+                               a->seconds == b->seconds && a->nanoseconds == b->nanoseconds));
 }
 
 static inline bool
@@ -72,10 +71,9 @@ compare_ways(const char *path)
 
     if (!cmir_dicom_plain_read(path, &files[0], &texts[0]))
         return "declined";
-    const bool alike =
-        cmir_dicom_file_parse(path, &files[1], &texts[1], &kind, NULL) == CMIR_OK &&
-        kind == CMIR_DICOM_IMAGE && same_files(&files[0], &files[1]) &&
-        same_texts(&texts[0], &texts[1]);
+    const bool alike = cmir_dicom_file_parse(path, &files[1], &texts[1], &kind, NULL) == CMIR_OK &&
+                       kind == CMIR_DICOM_IMAGE && same_files(&files[0], &files[1]) &&
+                       same_texts(&texts[0], &texts[1]);
     for (int i = 0; i < 2; i++) {
         cmir_dicom_file_clear(&files[i]);
         cmir_dicom_text_clear(&texts[i]);

@@ -79,8 +79,8 @@ test_corpus_is_alike(void **state)
 static void
 test_changed_bytes(void **state)
 {
-    static const uint8_t changes[] = {0, 1, 2, ' ', '\\', '-', '.', '9', 'E', 'S', 'U', 'Q', 0x1B,
-                                      0x80, 0xFF};
+    static const uint8_t changes[] = {0,   1,   2,   ' ', '\\', '-',  '.', '9',
+                                      'E', 'S', 'U', 'Q', 0x1B, 0x80, 0xFF};
     static uint8_t bytes[1 << 16];
     const size_t n = read_named(0, bytes, sizeof bytes), end = header_nbytes(bytes, n);
     size_t n_alike = 0;

@@ -105,7 +105,7 @@ scene_close(cmir_encoder *encoder)
     (void)encoder;
 }
 
-static const cmir_volume_reader scene_reader = {scene_load, NULL};
+static const cmir_volume_reader scene_reader = {scene_load, NULL, NULL};
 static const cmir_encoder_class scene_class = {scene_encode, NULL, scene_close};
 
 static void

@@ -71,8 +71,9 @@ private:
         out.clear();
         for (; index > 0; index--) {
             p = (const char *)memchr(p, '\\', (size_t)(end - p));
-            if (p++ == nullptr)
+            if (p == nullptr)
                 return;
+            p++;
         }
         const char *stop = (const char *)memchr(p, '\\', (size_t)(end - p));
         if (stop != nullptr)
@@ -106,8 +107,8 @@ walk(int fd, uint64_t file_nbytes, std::vector<uint8_t> &bytes, cmir_dicom_walk 
 
 /* Makes a file of what was found; false where anything is amiss. */
 bool
-take(const char *path, const struct stat &info, cmir_dicom_values &values, const cmir_dicom_walk &walk,
-     cmir_dicom_file &file, cmir_dicom_text &text)
+take(const char *path, const struct stat &info, cmir_dicom_values &values,
+     const cmir_dicom_walk &walk, cmir_dicom_file &file, cmir_dicom_text &text)
 {
     const uint16_t one = 1;
     cmir_dicom_header header = {};

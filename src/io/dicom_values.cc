@@ -77,10 +77,10 @@ read_text(cmir_dicom_values &values, cmir_dicom_text &text, cmir_error *err)
         char *&field;
         uint32_t tag;
     } fields[] = {
-        {text.series_uid, 0x0020000E},   {text.study_uid, 0x0020000D},
-        {text.modality, 0x00080060},     {text.patient_id, 0x00100020},
-        {text.patient_sex, 0x00100040},  {text.study_date, 0x00080020},
-        {text.body_part, 0x00180015},    {text.manufacturer, 0x00080070},
+        {text.series_uid, 0x0020000E},  {text.study_uid, 0x0020000D},
+        {text.modality, 0x00080060},    {text.patient_id, 0x00100020},
+        {text.patient_sex, 0x00100040}, {text.study_date, 0x00080020},
+        {text.body_part, 0x00180015},   {text.manufacturer, 0x00080070},
         {text.description, 0x0008103E},
     };
     for (const auto &f : fields)
@@ -165,8 +165,8 @@ cmir_dicom_values_header(cmir_dicom_values &values, cmir_dicom_header &h)
 }
 
 cmir_status
-cmir_dicom_values_image(cmir_dicom_values &values, const cmir_dicom_header &header, cmir_dicom_file &file,
-                        cmir_dicom_text &text, cmir_error *err)
+cmir_dicom_values_image(cmir_dicom_values &values, const cmir_dicom_header &header,
+                        cmir_dicom_file &file, cmir_dicom_text &text, cmir_error *err)
 {
     const cmir_status st = read_text(values, text, err);
 

@@ -207,8 +207,7 @@ take_element(struct walk *w, const struct element *e, size_t end, cmir_dicom_wal
     if (w->next == CMIR_DICOM_N_ATTRIBUTES || cmir_dicom_attributes[w->next].tag != e->tag)
         return true;
     const cmir_dicom_attribute *attribute = &cmir_dicom_attributes[w->next++];
-    out->values[out->n_values++] =
-        (cmir_dicom_found){attribute, (uint32_t)at, e->nbytes};
+    out->values[out->n_values++] = (cmir_dicom_found){attribute, (uint32_t)at, e->nbytes};
     return memcmp(attribute->vr, e->vr, 2) == 0 && is_clear(e->vr, w->bytes + at, e->nbytes);
 }
 
