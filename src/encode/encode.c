@@ -52,13 +52,15 @@ struct bench {
     float *air; /* cmir_air_scratch() */
 };
 
-/* Slices are taken in order and those taken are finished, so the lowest that fails is always the
- * same one. */
+/* The first failure counts; of streamed slices the lowest, which is always the same one, as slices
+ * are taken in order and those taken are finished. */
 static void
 fail_job(struct job *job, uint32_t slice, cmir_status status, const cmir_error *error)
 {
     pthread_mutex_lock(&job->lock);
-    if (!job->stop || (job->status != CMIR_ECANCELLED && slice < job->failed_slice)) {
+    const bool lower =
+        job->stream != NULL && job->status != CMIR_ECANCELLED && slice < job->failed_slice;
+    if (!job->stop || lower) {
         job->stop = true;
         job->status = status;
         job->failed_slice = slice;

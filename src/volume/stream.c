@@ -80,8 +80,7 @@ cmir_volume_stream_slice(cmir_volume_stream *s, uint32_t k, uint8_t *voxels, flo
                          cmir_error *err)
 {
     const cmir_volume *volume = s->volume;
-    const cmir_status st =
-        volume->reader->read_slice(volume, volume->reader_state, k, voxels, err);
+    const cmir_status st = volume->reader->read_slice(volume, volume->reader_state, k, voxels, err);
 
     if (st != CMIR_OK)
         return st;
@@ -97,8 +96,8 @@ cmir_volume_stream_finish(cmir_volume_stream *s, cmir_status status, cmir_error 
     cmir_volume *volume = s->volume;
 
     if (status == CMIR_OK)
-        status = cmir_volume_check_values(volume, s->any_finite, atomic_load(&s->varies), s->first,
-                                          err);
+        status =
+            cmir_volume_check_values(volume, s->any_finite, atomic_load(&s->varies), s->first, err);
     if (status == CMIR_OK)
         cmir_volume_range_finish(volume, &s->range, s->first);
     cmir_volume_range_free(&s->range);
