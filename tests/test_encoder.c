@@ -74,6 +74,21 @@ scene_load(cmir_volume *volume, void *state, cmir_error *err)
 }
 
 static cmir_status
+scene_read_slice(const cmir_volume *volume, const void *state, uint32_t k, uint8_t *out,
+                 cmir_error *err)
+{
+    const struct scene *s = state;
+
+    (void)volume;
+    if (s->slow)
+        nap(100);
+    if (k >= s->load_fails_at)
+        return FAIL(err, CMIR_ECORRUPT, "the loader fails at slice %u", k);
+    memcpy(out, s->voxels[k], sizeof s->voxels[0]);
+    return CMIR_OK;
+}
+
+static cmir_status
 scene_encode(const cmir_encoder *encoder, const cmir_picture *pictures, uint32_t n, float *rows,
              cmir_error *err)
 {
@@ -105,7 +120,7 @@ scene_close(cmir_encoder *encoder)
     (void)encoder;
 }
 
-static const cmir_volume_reader scene_reader = {scene_load, NULL};
+static const cmir_volume_reader scene_reader = {scene_load, NULL, scene_read_slice};
 static const cmir_encoder_class scene_class = {scene_encode, NULL, scene_close};
 
 static void
@@ -305,6 +320,106 @@ test_air(void **state)
     cmir_volume_close(s.volume);
 }
 
+/* Everything that loading and encoding give, from slices that are read one by one. */
+static void
+test_streaming_is_as_loading(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 60; round++) {
+        struct scene s, t;
+        cmir_embeddings a, b;
+        const uint32_t n = 2 + rnd() % (MAX_SLICES - 2), batch = 1 + rnd() % 9;
+        set_up(&s, n, "CT", batch, 1 + rnd() % 6);
+        set_up(&t, n, "CT", batch, 1 + rnd() % 6);
+        for (uint32_t k = 0; k < n; k++)
+            fill(&s, k, (int16_t)(rnd() % 3 == 0 ? 7 : -1000), (int16_t)(rnd() % 5 == 0 ? 7 : 90));
+        memcpy(t.voxels, s.voxels, sizeof s.voxels);
+        t.slow = round % 3 == 0;
+        t.volume->slices_apart = true;
+        assert_int_equal(cmir_encode(&s.encoder, s.volume, CMIR_AXIAL, NULL, NULL, &a, NULL),
+                         CMIR_OK);
+        assert_int_equal(
+            cmir_encode_streamed(&t.encoder, t.volume, CMIR_AXIAL, NULL, NULL, &b, NULL), CMIR_OK);
+        assert_int_equal(t.n_loaded, 0);
+        assert_memory_equal(a.rows, b.rows, (size_t)n * a.dim * sizeof *a.rows);
+        assert_memory_equal(a.marks, b.marks, n);
+        assert_true(s.volume->info.value_low == t.volume->info.value_low);
+        assert_true(s.volume->info.value_high == t.volume->info.value_high);
+        assert_int_equal(cmir_volume_load(t.volume, NULL, NULL, NULL), CMIR_OK); /* still can be */
+        assert_true(s.volume->info.value_high == t.volume->info.value_high);
+        cmir_embeddings_free(&a);
+        cmir_embeddings_free(&b);
+        cmir_volume_close(s.volume);
+        cmir_volume_close(t.volume);
+    }
+}
+
+static void
+check_streamed_failure(struct scene *s, cmir_status want, const char *message)
+{
+    cmir_embeddings e = {.dim = 7};
+    cmir_error err = {0};
+
+    s->volume->slices_apart = true;
+    assert_int_equal(cmir_encode_streamed(&s->encoder, s->volume, CMIR_AXIAL, NULL, NULL, &e, &err),
+                     want);
+    assert_string_equal(err.msg, message);
+    assert_null(e.rows);
+    assert_int_equal(cmir_volume_load(s->volume, NULL, NULL, NULL), CMIR_EINVAL);
+    cmir_volume_close(s->volume);
+}
+
+static void
+test_streaming_fails_as_loading(void **state)
+{
+    struct scene s;
+
+    (void)state;
+    for (int round = 0; round < 40; round++) { /* the lowest of many slices that fail */
+        char message[64];
+        const uint32_t at = rnd() % 30;
+        set_up(&s, 30, "CT", 1 + rnd() % 4, 1 + rnd() % 5);
+        s.slow = round % 4 == 0;
+        s.load_fails_at = at;
+        (void)snprintf(message, sizeof message, "the loader fails at slice %u", at);
+        check_streamed_failure(&s, CMIR_ECORRUPT, message);
+    }
+    set_up(&s, 6, "CT", 2, 2);
+    for (uint32_t k = 0; k < 6; k++)
+        fill(&s, k, 33, 33);
+    check_streamed_failure(&s, CMIR_ECORRUPT, "made: every voxel has the same value, 33");
+    set_up(&s, 6, "CT", 2, 2); /* even slices, of two values: no failure */
+    for (uint32_t k = 0; k < 6; k++)
+        fill(&s, k, k == 4, k == 4);
+    cmir_embeddings e;
+    s.volume->slices_apart = true;
+    assert_int_equal(cmir_encode_streamed(&s.encoder, s.volume, CMIR_AXIAL, NULL, NULL, &e, NULL),
+                     CMIR_OK);
+    cmir_embeddings_free(&e);
+    cmir_volume_close(s.volume);
+}
+
+/* Values of another kind, and slices of another plane, need all voxels. */
+static void
+test_what_cannot_be_streamed_is_loaded(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 4; round++) {
+        struct scene s;
+        cmir_embeddings e;
+        set_up(&s, 8, round == 0 ? "MR" : round == 1 ? "" : "CT", 2, 2);
+        s.volume->slices_apart = round != 2;
+        assert_int_equal(cmir_encode_streamed(&s.encoder, s.volume,
+                                              round == 3 ? CMIR_CORONAL : CMIR_AXIAL, NULL, NULL,
+                                              &e, NULL),
+                         CMIR_OK);
+        assert_int_equal(s.n_loaded, 8);
+        assert_int_equal(cmir_volume_load(s.volume, NULL, NULL, NULL), CMIR_EINVAL);
+        cmir_embeddings_free(&e);
+        cmir_volume_close(s.volume);
+    }
+}
+
 /* A picture of one value stays so, whatever the sizes; ASan watches the ends. */
 static void
 test_resizing_keeps_what_is_even(void **state)
@@ -436,6 +551,9 @@ main(void)
         cmocka_unit_test(test_any_failure_ends_the_call),
         cmocka_unit_test(test_a_failed_volume_is_refused),
         cmocka_unit_test(test_air),
+        cmocka_unit_test(test_streaming_is_as_loading),
+        cmocka_unit_test(test_streaming_fails_as_loading),
+        cmocka_unit_test(test_what_cannot_be_streamed_is_loaded),
         cmocka_unit_test(test_resizing_keeps_what_is_even),
         cmocka_unit_test(test_a_box_counts_what_it_covers),
         cmocka_unit_test(test_builtin_survives_any_picture),

@@ -54,7 +54,7 @@ fake_load(cmir_volume *volume, void *state, cmir_error *err)
     return CMIR_OK;
 }
 
-static const cmir_volume_reader fake_reader = {fake_load, NULL};
+static const cmir_volume_reader fake_reader = {fake_load, NULL, NULL};
 
 static cmir_volume *
 make(struct fake *fake, cmir_voxel_type type, const void *data, const uint32_t dims[3],

@@ -65,7 +65,8 @@ typedef struct cmir_label {
     const char *name, *value;
 } cmir_label;
 
-/* cmir_archive_add() encodes `volume` (opened, loaded or not) and adds it with `labels`.
+/* cmir_archive_add() encodes `volume` (opened, loaded or not; by cmir_encode_streamed(), so that one
+ * not loaded may stay so) and adds it with `labels`.
  * *added is false if the very same volume (id and voxels' embeddings) is there already: nothing
  * changes but its labels.  CMIR_EEXIST if the id is taken by different embeddings; CMIR_EMISMATCH
  * for another encoder; and everything cmir_encode() can return. */

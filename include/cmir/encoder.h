@@ -73,6 +73,15 @@ typedef struct cmir_embeddings {
 CMIR_API cmir_status
 cmir_encode(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
             cmir_progress_fn progress, void *progress_ctx, cmir_embeddings *out, cmir_error *err);
+
+/* cmir_encode_streamed() is cmir_encode() for a volume that is encoded and no more: its slices may be
+ * read one by one as they are encoded, so that its voxels are never all in memory (now: uncompressed
+ * DICOM in HU, along the plane of its slices).  A volume that was not loaded then may be still not,
+ * and loading it reads it again; after a failure it can only be closed. */
+CMIR_API cmir_status
+cmir_encode_streamed(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
+                     cmir_progress_fn progress, void *progress_ctx, cmir_embeddings *out,
+                     cmir_error *err);
 CMIR_API void cmir_embeddings_free(cmir_embeddings *embeddings); /* NULL is fine; zeroes it */
 
 #ifdef __cplusplus

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* encode.c: the pipeline from a volume to its embeddings; cmir_encode() is called by the engine
- * for every volume that is added or searched with.
+ * for every volume that is searched with, cmir_encode_streamed() for every one that is added.
  *
  * One thread loads the volume, the others encode the slices it has reported; when it is done it
- * helps.  Work is taken in batches of neighbouring slices from one counter under one lock, so
+ * helps.  A volume that need not be loaded has each slice read by the thread that encodes it.  Work
+ * is taken in batches of neighbouring slices from one counter under one lock, so
  * whatever number of threads the system grants finishes the work.  The first failure stops all. */
 #include <math.h>
 #include <pthread.h>
@@ -30,6 +31,7 @@ struct job {
     cmir_resizer blocks; /* for air.c */
     uint32_t batch;
     bool must_load;
+    cmir_volume_stream *stream; /* NULL: slices come from the loaded volume */
 
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed; /* n_ready or stop */
@@ -38,23 +40,30 @@ struct job {
     uint32_t n_ready, next, done, n_workers;
     bool stop;
     cmir_status status;
+    uint32_t failed_slice;
     cmir_error error;
 };
 
 /* Pixels and rows of the batch a worker is at. */
 struct bench {
     float *pixels;
+    uint8_t *voxels; /* of one slice, where they are streamed */
     cmir_picture *pictures;
     float *air; /* cmir_air_scratch() */
 };
 
+/* The first failure counts; of streamed slices the lowest, which is always the same one, as slices
+ * are taken in order and those taken are finished. */
 static void
-fail_job(struct job *job, cmir_status status, const cmir_error *error)
+fail_job(struct job *job, uint32_t slice, cmir_status status, const cmir_error *error)
 {
     pthread_mutex_lock(&job->lock);
-    if (!job->stop) {
+    const bool lower =
+        job->stream != NULL && job->status != CMIR_ECANCELLED && slice < job->failed_slice;
+    if (!job->stop || lower) {
         job->stop = true;
         job->status = status;
+        job->failed_slice = slice;
         job->error = *error;
     }
     pthread_cond_broadcast(&job->changed);
@@ -91,7 +100,7 @@ load(struct job *job)
     const cmir_status st = cmir_volume_load(job->volume, set_ready, job, &error);
 
     if (st != CMIR_OK)
-        fail_job(job, st, &error);
+        fail_job(job, 0, st, &error);
 }
 
 /* Waits for the next batch; false when there is none left. */
@@ -142,7 +151,10 @@ take_slice(struct job *job, const struct bench *bench, uint32_t slice, uint32_t 
     const size_t n_pixels = (size_t)stack->rows * stack->cols;
     float *pixels = bench->pixels + place * n_pixels;
     cmir_picture *picture = &bench->pictures[place];
-    const cmir_status st = cmir_volume_slice(job->volume, job->plane, slice, pixels, err);
+    const cmir_status st =
+        job->stream != NULL
+            ? cmir_volume_stream_slice(job->stream, slice, bench->voxels, pixels, err)
+            : cmir_volume_slice(job->volume, job->plane, slice, pixels, err);
 
     if (st != CMIR_OK)
         return st;
@@ -185,45 +197,54 @@ normalise(const struct job *job, uint32_t slice, const cmir_picture *picture, fl
     return CMIR_OK;
 }
 
+/* *failed is the slice that failed, where one did. */
 static cmir_status
 encode_batch(struct job *job, const struct bench *bench, uint32_t first, uint32_t n,
-             cmir_error *err)
+             uint32_t *failed, cmir_error *err)
 {
     const size_t dim = job->out->dim;
     float *rows = job->out->rows + first * dim;
     cmir_status st;
 
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        *failed = first + i;
         if ((st = take_slice(job, bench, first + i, i, err)) != CMIR_OK)
             return st;
+    }
+    *failed = first;
     st = job->encoder->class_->encode(job->encoder, bench->pictures, n, rows, err);
     for (uint32_t i = 0; st == CMIR_OK && i < n; i++)
         st = normalise(job, first + i, &bench->pictures[i], rows + i * dim, err);
     return st;
 }
 
-static cmir_status
-work(struct job *job, cmir_error *err)
+static void
+work(struct job *job)
 {
     const size_t n_pixels = (size_t)job->stack.rows * job->stack.cols;
+    const size_t voxel_nbytes = job->stream != NULL ? cmir_voxel_nbytes(job->volume->type) : 0;
     const struct bench bench = {cmir_alloc_aligned(job->batch * n_pixels, sizeof(float)),
+                                cmir_alloc_aligned(n_pixels, voxel_nbytes),
                                 cmir_alloc(job->batch, sizeof(cmir_picture)),
                                 cmir_alloc(cmir_air_scratch(&job->blocks), sizeof(float))};
     cmir_status st = CMIR_OK;
-    uint32_t first, n;
+    cmir_error error = {0};
+    uint32_t first, n, failed = 0;
 
-    if (bench.pixels == NULL || bench.pictures == NULL || bench.air == NULL)
-        st = FAIL(err, CMIR_ENOMEM, "%s: no memory to encode slices of %u x %u pixels",
+    if (bench.pixels == NULL || bench.voxels == NULL || bench.pictures == NULL || bench.air == NULL)
+        st = FAIL(&error, CMIR_ENOMEM, "%s: no memory to encode slices of %u x %u pixels",
                   cmir_volume_get_info(job->volume)->path, job->stack.rows, job->stack.cols);
     while (st == CMIR_OK && take_batch(job, &first, &n)) {
-        st = encode_batch(job, &bench, first, n, err);
+        st = encode_batch(job, &bench, first, n, &failed, &error);
         if (st == CMIR_OK)
-            st = report(job, n, err);
+            st = report(job, n, &error);
     }
+    if (st != CMIR_OK)
+        fail_job(job, failed, st, &error);
     free(bench.pixels);
+    free(bench.voxels);
     free(bench.pictures);
     free(bench.air);
-    return st;
 }
 
 /* Thread 0 loads first; then whoever comes works, but no more of them than were asked for. */
@@ -231,7 +252,6 @@ static void
 run(void *ctx, uint32_t thread)
 {
     struct job *job = ctx;
-    cmir_error error = {0};
 
     if (thread == 0 && job->must_load)
         load(job);
@@ -239,11 +259,8 @@ run(void *ctx, uint32_t thread)
     const bool wanted = job->n_workers < job->encoder->n_threads;
     job->n_workers += wanted;
     pthread_mutex_unlock(&job->lock);
-    if (!wanted)
-        return;
-    const cmir_status st = work(job, &error);
-    if (st != CMIR_OK)
-        fail_job(job, st, &error);
+    if (wanted)
+        work(job);
 }
 
 /* A volume that holds nothing but air is scored by what it holds. */
@@ -277,10 +294,51 @@ start_job(struct job *job, cmir_error *err)
     const uint64_t nbytes = (uint64_t)job->stack.rows * job->stack.cols * sizeof(float);
     const uint64_t fit = BATCH_NBYTES / (nbytes == 0 ? 1 : nbytes);
     job->batch = fit >= encoder->batch ? encoder->batch : fit == 0 ? 1 : (uint32_t)fit;
-    job->must_load = atomic_load(&job->volume->n_ready) < info->dims[2];
-    if (!job->must_load)
-        set_ready(job, info->dims[2]);
     return CMIR_OK;
+}
+
+/* Where slices will come from; nothing that can fail follows. */
+static cmir_status
+open_source(struct job *job, cmir_volume_stream *stream, cmir_error *err)
+{
+    const uint32_t n = cmir_volume_get_info(job->volume)->dims[2];
+
+    if (stream != NULL && cmir_volume_streams(job->volume, job->plane)) {
+        const cmir_status st = cmir_volume_stream_start(job->volume, job->plane, stream, err);
+        if (st != CMIR_OK)
+            return st;
+        job->stream = stream;
+    }
+    job->must_load = job->stream == NULL && atomic_load(&job->volume->n_ready) < n;
+    if (!job->must_load)
+        set_ready(job, n);
+    return CMIR_OK;
+}
+
+/* `stream`: room for one, or NULL where the volume is to be loaded. */
+static cmir_status
+encode(struct job *job, cmir_volume_stream *stream, cmir_error *err)
+{
+    *job->out = (cmir_embeddings){0};
+    pthread_mutex_init(&job->lock, NULL);
+    pthread_cond_init(&job->changed, NULL);
+    cmir_status st = start_job(job, err);
+    if (st == CMIR_OK && (st = open_source(job, stream, err)) == CMIR_OK) {
+        cmir_parallel(job->encoder->n_threads + job->must_load, run, job);
+        st = job->status;
+        if (st != CMIR_OK && err != NULL && err->code == CMIR_OK)
+            *err = job->error;
+        if (job->stream != NULL)
+            st = cmir_volume_stream_finish(job->stream, st, err);
+    }
+    cmir_resizer_free(&job->blocks);
+    pthread_cond_destroy(&job->changed);
+    pthread_mutex_destroy(&job->lock);
+    if (st == CMIR_OK)
+        unmark_if_all_air(job->out);
+    else
+        cmir_embeddings_free(job->out);
+    return st;
 }
 
 cmir_status
@@ -294,22 +352,21 @@ cmir_encode(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
                       .progress_ctx = progress_ctx,
                       .out = out};
 
-    *out = (cmir_embeddings){0};
-    pthread_mutex_init(&job.lock, NULL);
-    pthread_cond_init(&job.changed, NULL);
-    cmir_status st = start_job(&job, err);
-    if (st == CMIR_OK) {
-        cmir_parallel(encoder->n_threads + job.must_load, run, &job);
-        st = job.status;
-        if (st != CMIR_OK && err != NULL && err->code == CMIR_OK)
-            *err = job.error;
-    }
-    cmir_resizer_free(&job.blocks);
-    pthread_cond_destroy(&job.changed);
-    pthread_mutex_destroy(&job.lock);
-    if (st == CMIR_OK)
-        unmark_if_all_air(out);
-    else
-        cmir_embeddings_free(out);
-    return st;
+    return encode(&job, NULL, err);
+}
+
+cmir_status
+cmir_encode_streamed(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
+                     cmir_progress_fn progress, void *progress_ctx, cmir_embeddings *out,
+                     cmir_error *err)
+{
+    cmir_volume_stream stream;
+    struct job job = {.encoder = encoder,
+                      .volume = volume,
+                      .plane = plane,
+                      .progress = progress,
+                      .progress_ctx = progress_ctx,
+                      .out = out};
+
+    return encode(&job, &stream, err);
 }

@@ -186,8 +186,8 @@ cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume
     *added = false;
     if (st != CMIR_OK)
         return st;
-    if ((st = cmir_encode(encoder, volume, plane, progress, progress_ctx, &embeddings, err)) !=
-            CMIR_OK ||
+    if ((st = cmir_encode_streamed(encoder, volume, plane, progress, progress_ctx, &embeddings,
+                                   err)) != CMIR_OK ||
         (st = cmir_record_describe(volume, plane, &embeddings, &record, err)) != CMIR_OK ||
         (st = cmir_whiten_embeddings(cmir_store_whitening(archive->store), &embeddings, id, &room,
                                      &whitened, err)) != CMIR_OK)

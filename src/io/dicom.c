@@ -142,15 +142,14 @@ cmir_dicom_same_pixels(const cmir_dicom_slice *a, const cmir_dicom_slice *b, boo
     return st;
 }
 
-/* Reads slice k into the volume, widening where the series mixes types. */
+/* Reads slice k, widening where the series mixes types. */
 static cmir_status
-load_slice(cmir_volume *volume, const struct dicom_state *s, uint32_t k, struct opened *opened,
-           cmir_error *err)
+load_slice(const cmir_volume *volume, const struct dicom_state *s, uint32_t k,
+           struct opened *opened, uint8_t *out, cmir_error *err)
 {
     const cmir_dicom_file *file = &s->files[s->slices[k].file];
     const size_t n = (size_t)file->rows * file->cols, size = file->bits_allocated / 8;
     const size_t width = cmir_voxel_nbytes(volume->type);
-    uint8_t *out = volume->voxels + n * width * k;
     cmir_status st;
 
     if (size == width)
@@ -175,6 +174,7 @@ load_slice(cmir_volume *volume, const struct dicom_state *s, uint32_t k, struct 
 struct loading {
     cmir_volume *volume;
     const struct dicom_state *state;
+    size_t slice_nbytes;
     atomic_uint next;
     atomic_bool failed;
     atomic_bool *done; /* [dims[2]] */
@@ -222,7 +222,8 @@ load_slices(void *ctx, uint32_t thread)
     while (!atomic_load(&l->failed) &&
            (k = atomic_fetch_add(&l->next, 1)) < l->volume->info.dims[2]) {
         cmir_error error = {0};
-        const cmir_status st = load_slice(l->volume, s, k, &opened, &error);
+        const cmir_status st =
+            load_slice(l->volume, s, k, &opened, l->volume->voxels + l->slice_nbytes * k, &error);
         if (st != CMIR_OK)
             note_failure(l, k, st, &error);
         else
@@ -242,6 +243,8 @@ load(cmir_volume *volume, void *state, cmir_error *err)
     uint32_t n_threads = 1;
     struct loading l = {.volume = volume, .state = s};
 
+    l.slice_nbytes =
+        (size_t)volume->info.dims[0] * volume->info.dims[1] * cmir_voxel_nbytes(volume->type);
     l.done = cmir_alloc_zeroed(n, sizeof *l.done);
     if (l.done == NULL)
         return FAIL(err, CMIR_ENOMEM, "no memory for %u slices", n);
@@ -261,7 +264,27 @@ load(cmir_volume *volume, void *state, cmir_error *err)
     return l.status;
 }
 
-static const cmir_volume_reader dicom_reader = {load, free_state};
+static cmir_status
+read_slice(const cmir_volume *volume, const void *state, uint32_t k, uint8_t *out, cmir_error *err)
+{
+    struct opened opened = {0};
+    const cmir_status st = load_slice(volume, state, k, &opened, out, err);
+
+    cmir_dicom_pixels_close(opened.pixels);
+    return st;
+}
+
+static const cmir_volume_reader dicom_reader = {load, free_state, read_slice};
+
+/* Uncompressed slices are copied from their files; others share a parse of theirs. */
+static bool
+is_apart(const struct dicom_state *s, uint32_t n)
+{
+    for (uint32_t k = 0; k < n; k++)
+        if (s->files[s->slices[k].file].native.offset == 0)
+            return false;
+    return true;
+}
 
 /* One type that holds every slice exactly. */
 static cmir_status
@@ -437,6 +460,7 @@ cmir_dicom_open(const cmir_dicom_series *series, cmir_volume **out, cmir_error *
     }
     volume->reader = &dicom_reader;
     volume->reader_state = state;
+    volume->slices_apart = is_apart(state, volume->info.dims[2]);
     *out = volume;
     return CMIR_OK;
 }

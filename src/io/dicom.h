@@ -2,7 +2,8 @@
 /* dicom.h: what the parts of the DICOM reader tell each other.
  *
  * dicom_dcmtk.cc (with dicom_source.h) is the only file that knows DCMTK: it turns a file into a
- * cmir_dicom_file and decodes frames.  dicom_series.c orders the frames of a series in space;
+ * cmir_dicom_file and decodes frames.  dicom_plain.cc (with dicom_walk.c) does the former for files
+ * that are all in order; dicom_values.cc says for both what values mean.  dicom_series.c orders the frames of a series in space;
  * dicom.c makes a volume of them and loads its voxels; scan.c finds the files. */
 #ifndef CMIR_IO_DICOM_H
 #define CMIR_IO_DICOM_H
@@ -111,6 +112,17 @@ cmir_status cmir_dicom_find_frames(const cmir_dicom_file *file, const uint32_t *
  * and err why it is of no use: CMIR_DICOM_IMAGE is then a broken or unsupported image. */
 cmir_status cmir_dicom_file_read(const char *path, cmir_dicom_file *file, cmir_dicom_text *text,
                                  cmir_dicom_kind *kind, cmir_error *err);
+
+/* dicom_plain.cc: the same of an image that is uncompressed, of one frame and all in order, without
+ * DCMTK and as DCMTK has it; false, with nothing in *file and *text, leaves the file to DCMTK. */
+bool cmir_dicom_plain_read(const char *path, cmir_dicom_file *file, cmir_dicom_text *text);
+
+/* dicom_dcmtk.cc: cmir_dicom_file_read() by DCMTK, whatever the file. */
+cmir_status cmir_dicom_file_parse(const char *path, cmir_dicom_file *file, cmir_dicom_text *text,
+                                  cmir_dicom_kind *kind, cmir_error *err);
+
+/* A number as DCMTK reads it; false where the text is none. */
+bool cmir_dicom_number(const char *text, double *out);
 
 /* One file of several; the caller sets `path` and `named`, which stay his. */
 typedef struct cmir_dicom_look {

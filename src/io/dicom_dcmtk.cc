@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dicom_dcmtk.cc: DCMTK behind a C interface (dicom.h); called by scan.c and dicom.c.
+/* dicom_dcmtk.cc: DCMTK behind a C interface (dicom.h); called by dicom_plain.cc and dicom.c.
  *
  * The one idea: DCMTK never reads a file by itself.  It gets its bytes from a Source
  * (dicom_source.h), which ends parsing that takes too many reads or too deep a nesting, and
@@ -28,7 +28,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -43,6 +42,8 @@ extern "C" {
 }
 #include "io/dicom.h"
 #include "io/dicom_source.h"
+#include "io/dicom_values.h"
+#include "io/dicom_walk.h"
 
 #include <cmir/volume.h>
 
@@ -51,26 +52,11 @@ namespace {
 const Uint32 kMaxReadLength = 4096;      /* longer values stay in the file until asked for */
 const Uint32 kMaxTextLength = 16384;     /* longer ones are never asked for */
 
-/* Attributes that we read, so that implicit VR can be understood without a dictionary file. */
-const struct {
-    Uint16 group, element;
-    DcmEVR vr;
-} kAttributes[] = {
-    {0x0008, 0x0005, EVR_CS}, {0x0008, 0x0008, EVR_CS}, {0x0008, 0x0016, EVR_UI},
-    {0x0008, 0x0018, EVR_UI}, {0x0008, 0x0020, EVR_DA}, {0x0008, 0x0060, EVR_CS},
-    {0x0008, 0x0070, EVR_LO}, {0x0008, 0x103E, EVR_LO}, {0x0010, 0x0020, EVR_LO},
-    {0x0010, 0x0030, EVR_DA}, {0x0010, 0x0040, EVR_CS}, {0x0010, 0x1010, EVR_AS},
-    {0x0018, 0x0015, EVR_CS}, {0x0018, 0x0050, EVR_DS}, {0x0020, 0x000D, EVR_UI},
-    {0x0020, 0x000E, EVR_UI}, {0x0020, 0x0032, EVR_DS}, {0x0020, 0x0037, EVR_DS},
-    {0x0020, 0x9113, EVR_SQ}, {0x0020, 0x9116, EVR_SQ}, {0x0028, 0x0002, EVR_US},
-    {0x0028, 0x0004, EVR_CS}, {0x0028, 0x0008, EVR_IS}, {0x0028, 0x0010, EVR_US},
-    {0x0028, 0x0011, EVR_US}, {0x0028, 0x0030, EVR_DS}, {0x0028, 0x0100, EVR_US},
-    {0x0028, 0x0101, EVR_US}, {0x0028, 0x0102, EVR_US}, {0x0028, 0x0103, EVR_US},
-    {0x0028, 0x1052, EVR_DS}, {0x0028, 0x1053, EVR_DS}, {0x0028, 0x1054, EVR_LO},
-    {0x0028, 0x3000, EVR_SQ}, {0x0028, 0x9110, EVR_SQ}, {0x0028, 0x9145, EVR_SQ},
-    {0x5200, 0x9229, EVR_SQ}, {0x5200, 0x9230, EVR_SQ}, {0x7FE0, 0x0010, EVR_ox},
-    {0x7FE0, 0x0008, EVR_OF}, {0x7FE0, 0x0009, EVR_OD},
-};
+DcmTagKey
+key_of(uint32_t tag)
+{
+    return DcmTagKey((Uint16)(tag >> 16), (Uint16)tag);
+}
 
 /* Logging off, decoders registered, dictionary complete: once per process. */
 void
@@ -83,10 +69,13 @@ set_up()
         DJDecoderRegistration::registerCodecs();
         DJLSDecoderRegistration::registerCodecs();
         DcmDataDictionary &dictionary = dcmDataDict.wrlock();
-        for (const auto &a : kAttributes)
-            if (dictionary.findEntry(DcmTagKey(a.group, a.element), nullptr) == nullptr)
-                dictionary.addEntry(new DcmDictEntry(a.group, a.element, DcmVR(a.vr), "cmir", 1,
-                                                     DcmVariableVM, nullptr, OFTrue, nullptr));
+        for (const auto &a : cmir_dicom_attributes) { /* else implicit VR tells nothing of them */
+            const DcmTagKey key = key_of(a.tag);
+            if (dictionary.findEntry(key, nullptr) == nullptr)
+                dictionary.addEntry(new DcmDictEntry(key.getGroup(), key.getElement(), DcmVR(a.vr),
+                                                     "cmir", 1, DcmVariableVM, nullptr, OFTrue,
+                                                     nullptr));
+        }
         dcmDataDict.wrunlock();
     });
 }
@@ -118,43 +107,52 @@ find_leaf(DcmItem &item, const DcmTagKey &key)
     return element;
 }
 
-/* One value of an element as text; false if absent, empty, or of a kind that has no text. */
-bool
-get(DcmElement *element, std::string &out, unsigned long index = 0)
-{
-    OFString value;
-
-    if (element == nullptr || element->getOFString(value, index).bad() || value.empty())
-        return false;
-    out.assign(value.c_str(), value.length());
-    return true;
-}
-
-bool
-get(DcmItem &item, const DcmTagKey &key, std::string &out, unsigned long index = 0)
-{
-    return get(find_leaf(item, key), out, index);
-}
-
-/* The first `n` numbers of an element, at most 6, or none. */
-bool
-get_numbers(DcmItem &item, const DcmTagKey &key, double *out, unsigned n)
-{
-    DcmElement *element = find_leaf(item, key);
-    double values[6];
-
-    for (unsigned i = 0; i < n; i++) {
-        std::string text;
-        OFBool ok = OFFalse;
-        if (!get(element, text, i))
+/* The values of one item of a parsed file. */
+class ItemValues : public cmir_dicom_values {
+public:
+    explicit ItemValues(DcmItem &item) : item_(item) {}
+    bool get(uint32_t tag, unsigned index, std::string &out) override
+    {
+        OFString value;
+        if (tag != tag_) /* one after the other is asked for, and the look-up is slow */
+            element_ = find_leaf(item_, key_of(tag));
+        tag_ = tag;
+        if (element_ == nullptr || element_->getOFString(value, index).bad() || value.empty())
             return false;
-        values[i] = OFStandard::atof(text.c_str(), &ok);
-        if (!ok || !std::isfinite(values[i]))
-            return false;
+        out.assign(value.c_str(), value.length());
+        return true;
     }
-    std::copy(values, values + n, out);
-    return true;
-}
+    bool has(uint32_t tag) override { return item_.tagExists(key_of(tag)); }
+    void to_utf8(uint32_t, std::string &text) override
+    {
+        DcmSpecificCharacterSet charset;
+        OFString utf8;
+        if (charset.selectCharacterSet(item_).good() &&
+            charset.convertString(OFString(text.c_str()), utf8).good())
+            text.assign(utf8.c_str(), utf8.length());
+    }
+
+private:
+    DcmItem &item_;
+    uint32_t tag_ = 0;
+    DcmElement *element_ = nullptr;
+};
+
+/* The values of a file: those of the group 2 stand apart. */
+class FileValues : public cmir_dicom_values {
+public:
+    FileValues(DcmItem &meta, DcmItem &dataset) : meta_(meta), dataset_(dataset) {}
+    bool get(uint32_t tag, unsigned index, std::string &out) override
+    {
+        return of(tag).get(tag, index, out);
+    }
+    bool has(uint32_t tag) override { return of(tag).has(tag); }
+    void to_utf8(uint32_t tag, std::string &text) override { of(tag).to_utf8(tag, text); }
+
+private:
+    ItemValues &of(uint32_t tag) { return tag >> 16 == 2 ? meta_ : dataset_; }
+    ItemValues meta_, dataset_;
+};
 
 DcmSequenceOfItems *
 get_sequence(DcmItem &item, const DcmTagKey &key)
@@ -175,51 +173,17 @@ first_item(DcmItem &item, const DcmTagKey &key)
     return sequence == nullptr || sequence->card() == 0 ? nullptr : sequence->getItem(0);
 }
 
-/* Text of any character set as printable UTF-8, without padding. */
-char *
-get_text(DcmItem &item, const DcmTagKey &key)
-{
-    std::string text;
-
-    if (!get(item, key, text))
-        return cmir_strdup("");
-    const bool ascii = std::all_of(text.begin(), text.end(),
-                                   [](char c) { return (unsigned char)c < 0x80 && c != 0x1B; });
-    if (!ascii) {
-        DcmSpecificCharacterSet charset;
-        OFString utf8;
-        if (charset.selectCharacterSet(item).good() &&
-            charset.convertString(OFString(text.c_str()), utf8).good())
-            text.assign(utf8.c_str(), utf8.length());
-    }
-    while (!text.empty() && text.back() == ' ')
-        text.pop_back();
-    char *copy = cmir_strdup(text.c_str());
-    if (copy != nullptr)
-        cmir_dicom_clean_text(copy);
-    return copy;
-}
-
-std::string
-get_uid(DcmItem &item, const DcmTagKey &key)
-{
-    std::string uid;
-
-    (void)get(item, key, uid);
-    while (!uid.empty() && (uid.back() == ' ' || uid.back() == '\0'))
-        uid.pop_back();
-    return uid;
-}
-
 cmir_status
 parse(const char *path, Parsed &p, cmir_error *err)
 {
+    set_up();
     std::unique_ptr<Stream> stream(new Stream(OFFilename(path)));
     p.info = stream->info();
     p.meta.transferInit();
     OFCondition cond = p.meta.read(*stream, EXS_Unknown, EGL_noChange, kMaxReadLength);
     p.meta.transferEnd();
-    p.syntax_uid = get_uid(p.meta, DCM_TransferSyntaxUID);
+    ItemValues meta(p.meta);
+    cmir_dicom_values_uid(meta, 0x00020010, p.syntax_uid);
     if (!p.syntax_uid.empty())
         p.syntax = DcmXfer(p.syntax_uid.c_str()).getXfer();
     if (cond.good() && p.syntax == EXS_DeflatedLittleEndianExplicit) {
@@ -250,35 +214,6 @@ parse(const char *path, Parsed &p, cmir_error *err)
     return CMIR_OK;
 }
 
-/* What a data set, or one item of functional groups, says about a frame's place and values. */
-void
-read_place(DcmItem &item, cmir_dicom_frame &f)
-{
-    double v[6];
-
-    if (get_numbers(item, DCM_ImagePositionPatient, f.position, 3))
-        f.has_position = true;
-    if (get_numbers(item, DCM_ImageOrientationPatient, v, 6)) {
-        std::copy(v, v + 3, f.row);
-        std::copy(v + 3, v + 6, f.col);
-        f.has_orientation = true;
-    }
-    if (get_numbers(item, DCM_PixelSpacing, v, 2)) {
-        f.row_spacing = v[0];
-        f.col_spacing = v[1];
-    }
-    if (get_numbers(item, DCM_SliceThickness, v, 1) && v[0] > 0)
-        f.thickness = v[0];
-    if (get_numbers(item, DCM_RescaleSlope, v, 1) &&
-        get_numbers(item, DCM_RescaleIntercept, v + 1, 1)) {
-        f.slope = v[0];
-        f.intercept = v[1];
-        f.has_rescale = true;
-        std::string type;
-        f.is_hu = !get(item, DCM_RescaleType, type) || type == "HU" || type == "US";
-    }
-}
-
 void
 read_groups(DcmItem *groups, cmir_dicom_frame &f)
 {
@@ -288,19 +223,21 @@ read_groups(DcmItem *groups, cmir_dicom_frame &f)
 
     for (const DcmTagKey &key : kGroups) {
         DcmItem *item = groups == nullptr ? nullptr : first_item(*groups, key);
-        if (item != nullptr)
-            read_place(*item, f);
+        if (item == nullptr)
+            continue;
+        ItemValues values(*item);
+        cmir_dicom_values_place(values, f);
     }
 }
 
 cmir_status
-read_frames(DcmDataset &d, cmir_dicom_file &file, cmir_error *err)
+read_frames(DcmDataset &d, cmir_dicom_values &values, cmir_dicom_file &file, cmir_error *err)
 {
     cmir_dicom_frame common = {};
     DcmSequenceOfItems *per_frame = get_sequence(d, DCM_PerFrameFunctionalGroupsSequence);
 
     common.slope = common.thickness = 1;
-    read_place(d, common);
+    cmir_dicom_values_place(values, common);
     read_groups(first_item(d, DCM_SharedFunctionalGroupsSequence), common);
     if (file.n_frames > 1 && per_frame == nullptr)
         common.has_position = false; /* one position cannot be that of all */
@@ -321,52 +258,6 @@ read_frames(DcmDataset &d, cmir_dicom_file &file, cmir_error *err)
             return FAIL(err, CMIR_ECORRUPT, "%s: RescaleSlope is 0", cmir_shown_path(file.path));
     }
     return CMIR_OK;
-}
-
-/* A whole number of 0 .. 2^31-1, or -1. */
-int32_t
-get_count(DcmItem &item, const DcmTagKey &key)
-{
-    double value;
-
-    if (!get_numbers(item, key, &value, 1) || value < 0 || value > INT32_MAX ||
-        value != std::floor(value))
-        return -1;
-    return (int32_t)value;
-}
-
-void
-read_header(Parsed &p, cmir_dicom_header &h)
-{
-    DcmDataset &d = p.dataset;
-    std::string text;
-    const auto copy = [](char *out, size_t n, const std::string &from) {
-        (void)snprintf(out, n, "%s", from.c_str());
-        cmir_dicom_clean_text(out);
-    };
-
-    copy(h.sop_class, sizeof h.sop_class, get_uid(d, DCM_SOPClassUID));
-    if (get(d, DCM_Modality, text))
-        copy(h.modality, sizeof h.modality, text);
-    if (get(d, DCM_PhotometricInterpretation, text))
-        copy(h.photometric, sizeof h.photometric, text);
-    h.rows = get_count(d, DCM_Rows);
-    h.cols = get_count(d, DCM_Columns);
-    h.n_frames = get_count(d, DCM_NumberOfFrames);
-    h.samples = get_count(d, DCM_SamplesPerPixel);
-    h.bits_allocated = get_count(d, DCM_BitsAllocated);
-    h.bits_stored = get_count(d, DCM_BitsStored);
-    h.high_bit = get_count(d, DCM_HighBit);
-    h.representation = get_count(d, DCM_PixelRepresentation);
-    h.is_directory =
-        get_uid(p.meta, DCM_MediaStorageSOPClassUID) == UID_MediaStorageDirectoryStorage ||
-        d.tagExists(DCM_DirectoryRecordSequence);
-    h.has_pixels = d.tagExists(DCM_PixelData);
-    h.has_float_pixels = d.tagExists(DCM_FloatPixelData) || d.tagExists(DCM_DoubleFloatPixelData);
-    h.has_lut = d.tagExists(DCM_ModalityLUTSequence);
-    for (unsigned long i = 0; i < 8 && get(d, DCM_ImageType, text, i); i++)
-        if (text == "LOCALIZER")
-            h.is_localizer = true;
 }
 
 /* The compressed frames of a file: frame i is the items from first[i] to before first[i + 1]. */
@@ -457,75 +348,36 @@ find_native(const Parsed &p, const DcmPixelData &pixels, cmir_dicom_native &nati
 }
 
 cmir_status
-read_text(Parsed &p, cmir_dicom_text &text, cmir_error *err)
-{
-    DcmDataset &d = p.dataset;
-    std::string age, birth;
-
-    const struct {
-        char *&field;
-        const DcmTagKey &key;
-    } fields[] = {
-        {text.series_uid, DCM_SeriesInstanceUID},
-        {text.study_uid, DCM_StudyInstanceUID},
-        {text.modality, DCM_Modality},
-        {text.patient_id, DCM_PatientID},
-        {text.patient_sex, DCM_PatientSex},
-        {text.study_date, DCM_StudyDate},
-        {text.body_part, DCM_BodyPartExamined},
-        {text.manufacturer, DCM_Manufacturer},
-        {text.description, DCM_SeriesDescription},
-    };
-    for (const auto &f : fields)
-        if ((f.field = get_text(d, f.key)) == nullptr)
-            return FAIL(err, CMIR_ENOMEM, "no memory for a DICOM header");
-    (void)get(d, DCM_PatientAge, age);
-    (void)get(d, DCM_PatientBirthDate, birth);
-    text.patient_age = cmir_dicom_age(age.c_str(), birth.c_str(), text.study_date);
-    return CMIR_OK;
-}
-
-cmir_status
-read_image(Parsed &p, const cmir_dicom_header &header, cmir_dicom_file &file, cmir_dicom_text &text,
-           cmir_error *err)
+read_image(Parsed &p, cmir_dicom_values &values, const cmir_dicom_header &header,
+           cmir_dicom_file &file, cmir_dicom_text &text, cmir_error *err)
 {
     DcmPixelData *pixels;
     Fragments fragments;
-    cmir_status st = read_text(p, text, err);
 
-    if (st != CMIR_OK)
-        return st;
     (void)snprintf(file.syntax_uid, sizeof file.syntax_uid, "%s", p.syntax_uid.c_str());
     file.syntax = cmir_dicom_syntax_of(file.syntax_uid);
-    file.sop_uid = get_text(p.dataset, DCM_SOPInstanceUID);
-    if (file.sop_uid != nullptr && file.sop_uid[0] == '\0') {
-        free(file.sop_uid);
-        file.sop_uid = get_text(p.meta, DCM_MediaStorageSOPInstanceUID);
-    }
-    if (file.sop_uid == nullptr)
-        return FAIL(err, CMIR_ENOMEM, "no memory for a DICOM header");
-    st = cmir_dicom_take_format(&header, &file, err);
+    cmir_status st = cmir_dicom_values_image(values, header, file, text, err);
     if (st == CMIR_OK && file.syntax != CMIR_DICOM_UNSUPPORTED)
         st = find_pixels(p, file, &pixels, fragments, err);
     if (st == CMIR_OK && file.syntax == CMIR_DICOM_NATIVE)
         find_native(p, *pixels, file.native);
-    return st == CMIR_OK ? read_frames(p.dataset, file, err) : st;
+    return st == CMIR_OK ? read_frames(p.dataset, values, file, err) : st;
 }
 
 cmir_status
-file_read(const char *path, cmir_dicom_file &file, cmir_dicom_text &text, cmir_dicom_kind &kind,
-          cmir_error *err)
+file_parse(const char *path, cmir_dicom_file &file, cmir_dicom_text &text, cmir_dicom_kind &kind,
+           cmir_error *err)
 {
     cmir_status st;
     Parsed p;
 
     if ((st = cmir_dicom_sniff(path, &kind, err)) != CMIR_OK)
         return st;
-    set_up();
     if ((st = parse(path, p, err)) != CMIR_OK)
         return st;
+    FileValues values(p.meta, p.dataset);
     cmir_dicom_header header = {};
-    read_header(p, header);
+    cmir_dicom_values_header(values, header);
     kind = CMIR_DICOM_OTHER;
     if ((st = cmir_dicom_check_kind(&header, path, err)) != CMIR_OK)
         return st;
@@ -533,21 +385,30 @@ file_read(const char *path, cmir_dicom_file &file, cmir_dicom_text &text, cmir_d
     file.path = cmir_strdup(path);
     if (file.path == nullptr)
         return FAIL(err, CMIR_ENOMEM, "no memory for a path");
-    return read_image(p, header, file, text, err);
+    return read_image(p, values, header, file, text, err);
 }
 
 } // namespace
 
+extern "C" bool
+cmir_dicom_number(const char *text, double *out)
+{
+    OFBool ok = OFFalse;
+
+    *out = OFStandard::atof(text, &ok);
+    return ok;
+}
+
 extern "C" cmir_status
-cmir_dicom_file_read(const char *path, cmir_dicom_file *file, cmir_dicom_text *text,
-                     cmir_dicom_kind *kind, cmir_error *err)
+cmir_dicom_file_parse(const char *path, cmir_dicom_file *file, cmir_dicom_text *text,
+                      cmir_dicom_kind *kind, cmir_error *err)
 {
     cmir_status st;
 
     memset(file, 0, sizeof *file);
     memset(text, 0, sizeof *text);
     try {
-        st = file_read(path, *file, *text, *kind, err);
+        st = file_parse(path, *file, *text, *kind, err);
     } catch (...) {
         st = FAIL(err, CMIR_ENOMEM, "%s: no memory to read it", cmir_shown_path(path));
     }

@@ -106,7 +106,7 @@ load(cmir_volume *volume, void *state, cmir_error *err)
     return st;
 }
 
-static const cmir_volume_reader nifti_reader = {load, free};
+static const cmir_volume_reader nifti_reader = {load, free, NULL};
 
 /* Walks over the extensions between header and voxels: each states its own size. */
 static cmir_status

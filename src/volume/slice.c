@@ -164,6 +164,33 @@ check_ready(const cmir_volume *volume, const struct view *view, uint32_t index, 
     return CMIR_OK;
 }
 
+/* Slice `index` from `voxels`: those of that slice where it is the source's own, else all. */
+static void
+write_slice(const cmir_volume *volume, const struct view *view, uint32_t index,
+            const uint8_t *voxels, float *out)
+{
+    const uint32_t *dims = volume->info.dims;
+    const size_t size = cmir_voxel_nbytes(volume->type);
+    const size_t strides[3] = {1, dims[0], view->slice == 2 ? 0 : (size_t)dims[0] * dims[1]};
+    const float fill = volume->info.has_hu ? AIR_HU : (float)volume->info.value_low;
+    const uint32_t rows = dims[view->row], cols = dims[view->col];
+    uint32_t at[3];
+
+    at[view->slice] = index;
+    for (uint32_t r = 0; r < rows; r++) {
+        at[view->row] = view->row_reversed ? rows - 1 - r : r;
+        at[view->col] = view->col_reversed ? cols - 1 : 0;
+        const int step = view->col_reversed ? -1 : 1;
+        const cmir_voxel_run run = {
+            .from = voxels + (at[0] * strides[0] + at[1] * strides[1] + at[2] * strides[2]) * size,
+            .stride = step * (ptrdiff_t)strides[view->col],
+            .k = at[2],
+            .k_step = view->col == 2 ? step : 0,
+        };
+        cmir_voxel_values(volume, &run, cols, fill, out + (size_t)r * cols);
+    }
+}
+
 cmir_status
 cmir_volume_slice(const cmir_volume *volume, cmir_plane plane, uint32_t index, float *out,
                   cmir_error *err)
@@ -176,26 +203,19 @@ cmir_volume_slice(const cmir_volume *volume, cmir_plane plane, uint32_t index, f
     const cmir_status st = check_ready(volume, &view, index, err);
     if (st != CMIR_OK)
         return st;
-    const uint32_t *dims = volume->info.dims;
-    const size_t strides[3] = {1, dims[0], (size_t)dims[0] * dims[1]};
-    const float fill = volume->info.has_hu ? AIR_HU : (float)volume->info.value_low;
-    const uint32_t rows = dims[view.row], cols = dims[view.col];
-    uint32_t at[3];
-
-    at[view.slice] = index;
-    for (uint32_t r = 0; r < rows; r++) {
-        at[view.row] = view.row_reversed ? rows - 1 - r : r;
-        at[view.col] = view.col_reversed ? cols - 1 : 0;
-        const int step = view.col_reversed ? -1 : 1;
-        const cmir_voxel_run run = {
-            .first = at[0] * strides[0] + at[1] * strides[1] + at[2] * strides[2],
-            .stride = step * (ptrdiff_t)strides[view.col],
-            .k = at[2],
-            .k_step = view.col == 2 ? step : 0,
-        };
-        cmir_voxel_values(volume, &run, cols, fill, out + (size_t)r * cols);
-    }
+    const size_t nbytes =
+        (size_t)volume->info.dims[0] * volume->info.dims[1] * cmir_voxel_nbytes(volume->type);
+    write_slice(volume, &view, index, volume->voxels + (view.slice == 2 ? nbytes * index : 0), out);
     return CMIR_OK;
+}
+
+void
+cmir_volume_native_slice(const cmir_volume *volume, cmir_plane plane, uint32_t index,
+                         const uint8_t *voxels, float *out)
+{
+    const struct view view = find_view(volume, plane);
+
+    write_slice(volume, &view, index, voxels, out);
 }
 
 double

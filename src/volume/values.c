@@ -78,7 +78,7 @@ cmir_voxel_values(const cmir_volume *volume, const cmir_voxel_run *run, size_t n
                   float *out)
 {
     static const double one = 1, zero = 0;
-    const void *src = volume->voxels + run->first * cmir_voxel_nbytes(volume->type);
+    const void *src = run->from;
     const ptrdiff_t stride = run->stride;
     struct scaling s = {&one, &zero, 0, fill};
 
@@ -120,29 +120,6 @@ greatest_common_divisor(uint64_t a, uint64_t b)
         b = rest;
     }
     return a;
-}
-
-/* Every step-th voxel of the volume, what is not finite left out; returns how many.  The step has
- * no factor in common with the slice's sides, so that all rows and columns are met alike. */
-static size_t
-take_samples(const cmir_volume *volume, uint64_t step, float *samples)
-{
-    const uint64_t area = (uint64_t)volume->info.dims[0] * volume->info.dims[1];
-    size_t n_taken = 0, n_finite = 0;
-
-    for (uint32_t k = 0; k < volume->info.dims[2]; k++) {
-        const uint64_t offset = (step - k * area % step) % step;
-        if (offset >= area)
-            continue;
-        const size_t n = (size_t)((area - offset + step - 1) / step);
-        const cmir_voxel_run run = {(size_t)(k * area + offset), (ptrdiff_t)step, k, 0};
-        cmir_voxel_values(volume, &run, n, NAN, samples + n_taken);
-        n_taken += n;
-    }
-    for (size_t i = 0; i < n_taken; i++)
-        if (!isnan(samples[i]))
-            samples[n_finite++] = samples[i];
-    return n_finite;
 }
 
 /* Floats as unsigned integers of the same order, and back. */
@@ -220,25 +197,72 @@ percentile(const float *values, size_t n, double percent)
     return at[0] + (place - whole) * (at[1] - at[0]);
 }
 
-cmir_status
-cmir_volume_find_range(cmir_volume *volume, cmir_error *err)
+static uint64_t
+slice_area(const cmir_volume *volume)
 {
-    const uint32_t *dims = volume->info.dims;
-    const uint64_t area = (uint64_t)dims[0] * dims[1], n = area * dims[2];
-    uint64_t step = n / MAX_SAMPLES + 1;
+    return (uint64_t)volume->info.dims[0] * volume->info.dims[1];
+}
 
-    while (step > 1 && greatest_common_divisor(step, area) != 1)
-        step++;
-    float *samples = cmir_alloc((size_t)(n / step) + 1, sizeof *samples);
-    if (samples == NULL)
+/* The step has no factor in common with the slice's sides, so that all rows and columns are met
+ * alike. */
+cmir_status
+cmir_volume_range_start(const cmir_volume *volume, cmir_volume_range *range, cmir_error *err)
+{
+    const uint64_t area = slice_area(volume), n = area * volume->info.dims[2];
+
+    range->step = n / MAX_SAMPLES + 1;
+    while (range->step > 1 && greatest_common_divisor(range->step, area) != 1)
+        range->step++;
+    range->samples = cmir_alloc((size_t)(n / range->step) + 1, sizeof *range->samples);
+    if (range->samples == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory for the range of values", volume->info.path);
-    const size_t n_finite = take_samples(volume, step, samples);
+    return CMIR_OK;
+}
+
+/* How many of the first n voxels are taken. */
+static uint64_t
+n_samples(const cmir_volume_range *range, uint64_t n)
+{
+    return (n + range->step - 1) / range->step;
+}
+
+void
+cmir_volume_range_take(const cmir_volume *volume, cmir_volume_range *range, uint32_t k,
+                       const uint8_t *voxels)
+{
+    const uint64_t area = slice_area(volume);
+    const uint64_t before = n_samples(range, k * area),
+                   n = n_samples(range, (k + 1) * area) - before;
+    const size_t offset = (size_t)(before * range->step - k * area);
+
+    if (n == 0)
+        return;
+    const cmir_voxel_run run = {voxels + offset * cmir_voxel_nbytes(volume->type),
+                                (ptrdiff_t)range->step, k, 0};
+    cmir_voxel_values(volume, &run, (size_t)n, NAN, range->samples + before);
+}
+
+void
+cmir_volume_range_finish(cmir_volume *volume, cmir_volume_range *range, float first)
+{
+    const uint64_t n = n_samples(range, slice_area(volume) * volume->info.dims[2]);
+    float *samples = range->samples;
+    size_t n_finite = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (!isnan(samples[i]))
+            samples[n_finite++] = samples[i];
     if (n_finite > 0) {
         volume->info.value_low = percentile(samples, n_finite, 0.5);
         volume->info.value_high = percentile(samples, n_finite, 99.5);
     } else { /* finite values exist, between the samples only */
-        volume->info.value_low = volume->info.value_high = (double)volume->first;
+        volume->info.value_low = volume->info.value_high = (double)first;
     }
-    free(samples);
-    return CMIR_OK;
+}
+
+void
+cmir_volume_range_free(cmir_volume_range *range)
+{
+    free(range->samples);
+    range->samples = NULL;
 }

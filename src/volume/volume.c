@@ -174,7 +174,8 @@ cmir_volume_slices_done(cmir_volume *volume, uint32_t n_done)
 
         for (uint32_t j = 0; j < dims[1] && !(volume->varies && volume->hu_known); j++) {
             const size_t first = ((size_t)volume->n_done * dims[1] + j) * dims[0];
-            const cmir_voxel_run run = {first, 1, volume->n_done, 0};
+            const uint8_t *from = volume->voxels + first * cmir_voxel_nbytes(volume->type);
+            const cmir_voxel_run run = {from, 1, volume->n_done, 0};
             cmir_voxel_values(volume, &run, dims[0], NAN, volume->row);
             look_at_row(volume, &n_air);
             if (!volume->hu_known && 100 * n_air >= (uint64_t)AIR_PERCENT * dims[0] * dims[1]) {
@@ -187,19 +188,43 @@ cmir_volume_slices_done(cmir_volume *volume, uint32_t n_done)
         publish(volume, n_done);
 }
 
-static cmir_status
-check_values(const cmir_volume *volume, cmir_error *err)
+cmir_status
+cmir_volume_check_values(const cmir_volume *volume, bool any_finite, bool varies, float first,
+                         cmir_error *err)
 {
     const char *path = volume->info.path;
 
-    if (volume->n_done < volume->info.dims[2])
-        return FAIL(err, CMIR_ECORRUPT, "%s: only %u of %u slices", path, volume->n_done,
-                    volume->info.dims[2]);
-    if (!volume->any_finite)
+    if (!any_finite)
         return FAIL(err, CMIR_ECORRUPT, "%s: no voxel has a finite value", path);
-    if (!volume->varies)
+    if (!varies)
         return FAIL(err, CMIR_ECORRUPT, "%s: every voxel has the same value, %g", path,
-                    (double)volume->first);
+                    (double)first);
+    return CMIR_OK;
+}
+
+static cmir_status
+check_loaded(const cmir_volume *volume, cmir_error *err)
+{
+    if (volume->n_done < volume->info.dims[2])
+        return FAIL(err, CMIR_ECORRUPT, "%s: only %u of %u slices", volume->info.path,
+                    volume->n_done, volume->info.dims[2]);
+    return cmir_volume_check_values(volume, volume->any_finite, volume->varies, volume->first, err);
+}
+
+static cmir_status
+find_range(cmir_volume *volume, cmir_error *err)
+{
+    const uint32_t *dims = volume->info.dims;
+    const size_t nbytes = (size_t)dims[0] * dims[1] * cmir_voxel_nbytes(volume->type);
+    cmir_volume_range range;
+    const cmir_status st = cmir_volume_range_start(volume, &range, err);
+
+    if (st != CMIR_OK)
+        return st;
+    for (uint32_t k = 0; k < dims[2]; k++)
+        cmir_volume_range_take(volume, &range, k, volume->voxels + nbytes * k);
+    cmir_volume_range_finish(volume, &range, volume->first);
+    cmir_volume_range_free(&range);
     return CMIR_OK;
 }
 
@@ -219,9 +244,9 @@ load(cmir_volume *volume, cmir_error *err)
     volume->hu_known = volume->info.modality[0] != '\0';
     volume->info.has_hu = strcmp(volume->info.modality, "CT") == 0;
     if ((st = volume->reader->load(volume, volume->reader_state, err)) != CMIR_OK ||
-        (st = check_values(volume, err)) != CMIR_OK)
+        (st = check_loaded(volume, err)) != CMIR_OK)
         return st;
-    return cmir_volume_find_range(volume, err);
+    return find_range(volume, err);
 }
 
 cmir_status

@@ -4,6 +4,7 @@
 #ifndef CMIR_VOLUME_INTERNAL_H
 #define CMIR_VOLUME_INTERNAL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,6 +33,10 @@ typedef struct cmir_volume_reader {
      * caller) and calls cmir_volume_slices_done() after each, or after several. */
     cmir_status (*load)(cmir_volume *volume, void *state, cmir_error *err);
     void (*free_state)(void *state);
+    /* Decodes slice k alone, into `out`; by several threads.  NULL, or not wanted unless
+     * volume->slices_apart: then load() costs no less. */
+    cmir_status (*read_slice)(const cmir_volume *volume, const void *state, uint32_t k,
+                              uint8_t *out, cmir_error *err);
 } cmir_volume_reader;
 
 struct cmir_volume {
@@ -46,6 +51,7 @@ struct cmir_volume {
     double (*slice_position)[3];  /* [dims[2]]: LPS mm of voxel (0, 0, k), or NULL: by affine */
     const cmir_volume_reader *reader;
     void *reader_state;
+    bool slices_apart;            /* each slice can be read without the others, at no more cost */
 
     /* Filled by cmir_volume_load(). */
     uint8_t *voxels;              /* dims[0] * dims[1] * dims[2] elements, native endian */
@@ -74,13 +80,17 @@ bool cmir_volume_set(const char **field, const char *value);
 /* Adds a warning (printf style); silently dropped where memory runs out, at most 1000 are kept. */
 CMIR_PRINTF(2, 3) void cmir_volume_warn(cmir_volume *volume, const char *format, ...);
 
+/* Is there a finite value, and do values vary? */
+cmir_status cmir_volume_check_values(const cmir_volume *volume, bool any_finite, bool varies,
+                                     float first, cmir_error *err);
+
 /* Readers call this from load(): slices 0 .. n_done-1 are decoded. */
 void cmir_volume_slices_done(cmir_volume *volume, uint32_t n_done);
 
-/* A run of voxels: from element `first` on, `stride` elements apart; its slices k, for the
- * scaling, go from `k` on, `k_step` apart (0: all in one slice). */
+/* A run of voxels: from one on, `stride` elements apart; its slices k, for the scaling, go from `k`
+ * on, `k_step` apart (0: all in one slice). */
 typedef struct cmir_voxel_run {
-    size_t first;
+    const uint8_t *from;
     ptrdiff_t stride;
     uint32_t k;
     int k_step;
@@ -90,7 +100,52 @@ typedef struct cmir_voxel_run {
 void cmir_voxel_values(const cmir_volume *volume, const cmir_voxel_run *run, size_t n, float fill,
                        float *out);
 
-/* Sets info.value_low and value_high from the decoded voxels. */
-cmir_status cmir_volume_find_range(cmir_volume *volume, cmir_error *err);
+/* The values that tell the range of all: taken slice by slice, by several threads at once. */
+typedef struct cmir_volume_range {
+    uint64_t step; /* every step-th voxel is taken */
+    float *samples;
+} cmir_volume_range;
+
+cmir_status cmir_volume_range_start(const cmir_volume *volume, cmir_volume_range *range,
+                                    cmir_error *err);
+/* `voxels` of slice k. */
+void cmir_volume_range_take(const cmir_volume *volume, cmir_volume_range *range, uint32_t k,
+                            const uint8_t *voxels);
+/* Sets info.value_low and value_high; `first` is a finite value, for where no sample is. */
+void cmir_volume_range_finish(cmir_volume *volume, cmir_volume_range *range, float first);
+void cmir_volume_range_free(cmir_volume_range *range);
+
+/* Slice `index` of a plane, as cmir_volume_slice() gives it, from the voxels of that slice, which
+ * is the source's own. */
+void cmir_volume_native_slice(const cmir_volume *volume, cmir_plane plane, uint32_t index,
+                              const uint8_t *voxels, float *out);
+
+/* stream.c: a volume's slices read one by one, by any thread and in any order, and not kept. */
+typedef struct cmir_volume_stream {
+    cmir_volume *volume;
+    cmir_plane plane;
+    cmir_volume_range range;
+    atomic_bool varies;
+    pthread_mutex_t lock; /* of all below */
+    bool any_finite;
+    float first;          /* finite value, of the lowest slice that has one */
+    uint32_t first_slice;
+} cmir_volume_stream;
+
+/* Can the slices of a plane be read so?  Only where they are in HU, which is known before. */
+bool cmir_volume_streams(const cmir_volume *volume, cmir_plane plane);
+
+/* Until it is finished, the volume is as one that is being loaded. */
+cmir_status cmir_volume_stream_start(cmir_volume *volume, cmir_plane plane, cmir_volume_stream *out,
+                                     cmir_error *err);
+
+/* Reads slice k as cmir_volume_slice() gives it; `voxels` is room for one slice. */
+cmir_status cmir_volume_stream_slice(cmir_volume_stream *stream, uint32_t k, uint8_t *voxels,
+                                     float *out, cmir_error *err);
+
+/* When each slice was read once, or one could not be (`status`): makes the checks of
+ * cmir_volume_load(), sets the range of values, and leaves the volume not loaded, or failed. */
+cmir_status cmir_volume_stream_finish(cmir_volume_stream *stream, cmir_status status,
+                                      cmir_error *err);
 
 #endif

@@ -25,6 +25,7 @@ warnings.simplefilter('ignore')
 DATA = cmir_ffi.shared_data()
 needs_data = pytest.mark.skipif(DATA is None, reason='shared data not found (CMIR_SHARED)')
 PROBE = os.path.join(os.path.dirname(os.environ.get('CMIR') or 'build/cmir'), 'tests', 'test_dicom')
+PLAIN = PROBE + '_plain'
 CT, MR, ENHANCED_CT = (f'1.2.840.10008.5.1.4.1.1.{s}' for s in ('2', '4', '2.1'))
 IMPLICIT, EXPLICIT, BIG, DEFLATED = ('1.2.840.10008.1.2' + s for s in ('', '.1', '.2', '.1.99'))
 N, ROWS, COLS = 7, 40, 36
@@ -653,3 +654,111 @@ def test_sizes_that_the_file_cannot_hold(tmp_path):
     d['PixelData'].VR = 'OB'
     write(tmp_path / 'packed.dcm', d, '1.2.840.10008.1.2.4.70')
     assert 'cannot hold' in check_outcome(tmp_path / 'packed.dcm')
+
+
+# ---------------------------------------------------------------- files read without DCMTK
+
+
+def ways(paths):
+    """{path: 'alike', 'declined' or 'different'}: files read without DCMTK, against DCMTK."""
+    out = subprocess.run([PLAIN, '--ways', *map(str, paths)], capture_output=True, text=True, check=True)
+    assert out.stderr == ''
+    return {line.split(' ', 1)[1]: line.split(' ', 1)[0] for line in out.stdout.splitlines()}
+
+
+def test_ways_of_the_corpus():
+    found = ways(sorted(glob.glob('tests/corpus/dicom/*.dcm')))
+    assert len(found) > 25 and 'different' not in found.values()
+    assert found['tests/corpus/dicom/explicit.dcm'] == 'alike'
+    assert found['tests/corpus/dicom/implicit.dcm'] == found['tests/corpus/dicom/latin1.dcm'] == 'declined'
+
+
+@needs_data
+def test_ways_of_the_shared_data(tmp_path):
+    real = [p for p in glob.glob(os.path.join(DATA, '**'), recursive=True) if os.path.isfile(p)]
+    found = ways(real + hostile_files(tmp_path))
+    assert len(found) > 800 and 'different' not in found.values()
+    plain = sorted(path for path, way in found.items() if way == 'alike')
+    explicit = glob.glob(os.path.join(DATA, 'ct/torso/LUNGDX_A0002', '*'))
+    assert len(explicit) > 5 and set(explicit) < set(plain)
+
+
+TEXT_TAGS = [0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080020, 0x00080060, 0x00080070, 0x0008103E, 0x00100020,
+             0x00100030, 0x00100040, 0x00101010, 0x00180015, 0x00180050, 0x0020000D, 0x0020000E, 0x00200032, 0x00200037,
+             0x00280004, 0x00280008, 0x00280030, 0x00281052, 0x00281053, 0x00281054]
+VALUES = ['', 'x', ' x', 'x ', 'a\\b', 'LOCALIZER', ' LOCALIZER ', 'A\\\\LOCALIZER', '1.5', '+1', '-0', '1e3', '1e400', '.5',
+          '5.', ' 7 ', '0', '1,5', '0x10', 'nan', 'inf', '1\\2\\3', '1\\2', '1\\ 2 \\3 ', '1\\\\3', '1\\2\\3\\4\\5\\6',
+          '0.1\\-0.30000000000000004\\123456789.123456', '1.7976931348623157E308', '4.9E-324', '045Y', '45Y ', '018M', '20200101',
+          '2020.1.1', '1.2.3', '1.2.3 ', 'CT', 'MONOCHROME1', 'HU', 'US', '\xe4', 'a\x1b', 'x' * 70, 'tab\t']
+
+
+def plain_file(folder):
+    """A data set and its file."""
+    d = header(voxels(1)[0], '1.2.3.4.1', ImagePositionPatient=[1, 2, 3])
+    write(folder / 'base.dcm', d)
+    return d, (folder / 'base.dcm').read_bytes()
+
+
+def put_element(d, data, new):
+    """The file with an element where its tag belongs, in the place of one of that tag."""
+    tag = struct.unpack('<H', new[:2])[0] << 16 | struct.unpack('<H', new[2:4])[0]
+    place = min(e.tag for e in d if e.tag >= tag)
+    at = data.index(struct.pack('<HH2s', place.group, place.element, d[place].VR.encode()))
+    replaced = 8 + struct.unpack('<H', data[at + 6:at + 8])[0] if place == tag else 0
+    return data[:at] + new + data[at + replaced:]
+
+
+def test_ways_of_odd_values(tmp_path):
+    """Each text attribute that is read, with each odd value, written as it stands."""
+    d, data = plain_file(tmp_path)
+    paths = []
+    for tag in TEXT_TAGS:
+        for i, value in enumerate(VALUES):
+            raw = value.encode('latin1')
+            raw += b' ' * (len(raw) % 2)
+            vr = pydicom.datadict.dictionary_VR(tag).encode()
+            paths.append(tmp_path / f'{tag:08x}_{i}.dcm')
+            paths[-1].write_bytes(put_element(d, data, element(tag >> 16, tag & 0xFFFF, vr, raw)))
+    found = ways(paths)
+    assert 'different' not in found.values(), [p for p, way in found.items() if way == 'different']
+    assert sum(way == 'alike' for way in found.values()) > len(found) / 3
+
+
+def sequences():
+    """(name, bytes, read without DCMTK) of sequences well formed and not."""
+    inner = element(0x0008, 0x0100, b'SH', b'AB') + element(0x0008, 0x0104, b'LO', b'text')
+    open_, close = 0xFFFFFFFF, struct.pack('<HHI', 0xFFFE, 0xE0DD, 0)
+    item = lambda body, length=None: struct.pack('<HHI', 0xFFFE, 0xE000, len(body) if length is None else length) + body
+    item_end = struct.pack('<HHI', 0xFFFE, 0xE00D, 0)
+    sq = lambda body, length=None: element(0x0008, 0x1140, b'SQ', body, length)
+    yield 'empty', sq(b''), True
+    yield 'told', sq(item(inner) + item(inner)), True
+    yield 'open', sq(item(inner) + close, open_), True
+    yield 'open_items', sq(item(inner + item_end, open_) + close, open_), True
+    yield 'empty_items', sq(item(b'') + item(item_end, open_) + close, open_), True
+    yield 'nested', sq(item(sq(item(sq(item(inner))) + close, open_))), True
+    yield 'icon', sq(item(element(0x7FE0, 0x0010, b'OW', b'1234'))), True
+    yield 'private', element(0x0009, 0x0010, b'LO', b'MINE') + element(0x0009, 0x1001, b'SQ', item(inner)), True
+    yield 'unknown', element(0x0009, 0x1001, b'UN', inner), True
+    yield 'deep', (sq(b'', open_) + item(b'', open_)) * 20 + (item_end + close) * 20, False
+    yield 'unknown_open', element(0x0009, 0x1001, b'UN', item(b'') + close, open_), False
+    yield 'no_vr', element(0x0009, 0x1001, b'??', b'12'), False
+    yield 'odd', element(0x0009, 0x1001, b'LO', b'123'), False
+    yield 'no_item', sq(inner), False
+    yield 'item_too_long', sq(item(inner, 500)), False
+    yield 'sequence_too_long', sq(item(inner), 500), False
+    yield 'element_too_long', sq(item(element(0x0008, 0x0100, b'SH', b'AB', 500))), False
+    yield 'item_ends_early', sq(item(inner, 4)), False
+    yield 'never_closed', sq(item(inner), open_), False
+    yield 'closed_by_item_end', sq(item(inner) + item_end, open_), False
+    yield 'twice', element(0x0008, 0x1140, b'LO', b'ab') * 2, False
+    yield 'falling', element(0x0008, 0x1150, b'LO', b'ab') + element(0x0008, 0x1140, b'LO', b'ab'), False
+    yield 'lut', element(0x0028, 0x3000, b'SQ', item(inner)), False
+    yield 'lut_of_words', element(0x0028, 0x3010, b'OW', b'1234'), False
+
+
+@pytest.mark.parametrize('name,tail,plain', sequences(), ids=lambda x: x if isinstance(x, str) else '')
+def test_ways_of_sequences(tmp_path, name, tail, plain):
+    d, data = plain_file(tmp_path)
+    (tmp_path / f'{name}.dcm').write_bytes(put_element(d, data, tail))
+    assert list(ways([tmp_path / f'{name}.dcm']).values()) == ['alike' if plain else 'declined']
