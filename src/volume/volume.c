@@ -197,7 +197,7 @@ check_values(const cmir_volume *volume, cmir_error *err)
                     volume->info.dims[2]);
     if (!volume->any_finite)
         return FAIL(err, CMIR_ECORRUPT, "%s: no voxel has a finite value", path);
-    if (!volume->varies)
+    if (!volume->varies && !volume->may_be_constant)
         return FAIL(err, CMIR_ECORRUPT, "%s: every voxel has the same value, %g", path,
                     (double)volume->first);
     return CMIR_OK;

@@ -46,6 +46,7 @@ struct cmir_volume {
     double (*slice_position)[3];  /* [dims[2]]: LPS mm of voxel (0, 0, k), or NULL: by affine */
     const cmir_volume_reader *reader;
     void *reader_state;
+    bool may_be_constant;         /* false: a volume whose voxels are all the same is refused */
 
     /* Filled by cmir_volume_load(). */
     uint8_t *voxels;              /* dims[0] * dims[1] * dims[2] elements, native endian */
