@@ -156,17 +156,13 @@ hull(const eval_slices *slices)
     return cli_json_pair(slices->at[0], slices->at[slices->n - 1]);
 }
 
-/* All of them, and the mask that they come from: "MaskRuns", "MaskFile" and the like. */
+/* All of them, and the mask that marks them. */
 static void
-set_slices(json_t *o, const char *what, const eval_slices *slices)
+set_slices(json_t *o, const eval_slices *slices)
 {
-    char key[16];
-
-    (void)snprintf(key, sizeof key, "%sRuns", what);
-    cli_json_set(o, key, eval_slices_runs(slices));
-    (void)snprintf(key, sizeof key, "%sFile", what);
+    cli_json_set(o, "Runs", eval_slices_runs(slices));
     if (slices->path != NULL)
-        cli_json_set(o, key, cli_json_text(slices->path));
+        cli_json_set(o, "MaskFile", cli_json_text(slices->path));
 }
 
 static json_t *
@@ -186,10 +182,8 @@ volumes_json(const eval *e)
             cli_json_set(o, "Site", cli_json_text(e->extras[i].site));
         if (e->options.mask != NULL) {
             cli_json_set(o, "MaskSlices", hull(&e->extras[i].masked));
-            set_slices(o, "Mask", &e->extras[i].masked);
+            set_slices(o, &e->extras[i].masked);
         }
-        if (e->options.locate != NULL)
-            set_slices(o, "Shown", &e->extras[i].shown);
         cli_json_set(o, "Nuisances", numbers(volume->nuisances, e->options.n_nuisances));
         cli_json_set(o, "Query", json_boolean(e->extras[i].is_query));
         cli_json_set(o, "Candidate", json_boolean(e->extras[i].is_candidate));
@@ -244,6 +238,26 @@ set_protocol(const eval *e, json_t *o)
         cli_json_set(o, "Whitening", whitening);
 }
 
+/* The slices that show the structure, of each volume of which they are known. */
+static json_t *
+shown_json(const eval *e)
+{
+    json_t *volumes = cli_need(json_array());
+
+    for (size_t i = 0; i < e->n_volumes; i++) {
+        const eval_slices *shown = &e->extras[i].shown;
+        json_t *o;
+
+        if (shown->n == 0 && shown->path == NULL)
+            continue;
+        o = cli_need(json_object());
+        cli_json_set(o, "VolumeId", cli_json_text(e->volumes[i].id));
+        set_slices(o, shown);
+        cli_json_add(volumes, o);
+    }
+    return volumes;
+}
+
 /* Where hits lie: the figures of each method, and the counts that they are made of. */
 static json_t *
 locations_json(const eval *e)
@@ -287,6 +301,7 @@ locations_json(const eval *e)
     cli_json_set(o, "VolumesUnknown", json_integer((json_int_t)(e->n_volumes - n_volumes)));
     cli_json_set(o, "Methods", methods);
     cli_json_set(o, "Hits", hits);
+    cli_json_set(o, "Volumes", shown_json(e));
     return o;
 }
 
