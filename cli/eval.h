@@ -153,7 +153,8 @@ void eval_scratch_close(eval *e);
 
 /* eval_whiten.c: which queries share a whitening; the archive of a fold, which is then searched. */
 void eval_whiten_split(eval *e);
-cmir_status eval_whiten_open(eval *e, uint32_t fold, cmir_error *err); /* nothing without --whiten */
+cmir_status eval_whiten_open(eval *e, uint32_t fold,
+                             cmir_error *err); /* nothing without --whiten */
 void eval_whiten_close(eval *e);
 /* Of a fitted archive: whose queries has its whitening seen?  Refuses to whiten it again. */
 cmir_status eval_whiten_count_seen(eval *e, cmir_error *err);

@@ -30,8 +30,7 @@ take_hit(eval *e, size_t method, size_t query, const cmir_hit *hit)
     for (uint32_t i = 0; i < hit->n_matches; i++)
         n_inside += eval_slices_have(&extra->shown, hit->matches[i].match_slice);
     for (uint32_t i = 0; i < extra->shown.n; i++)
-        n_in_run +=
-            extra->shown.at[i] >= hit->match_first && extra->shown.at[i] <= hit->match_last;
+        n_in_run += extra->shown.at[i] >= hit->match_first && extra->shown.at[i] <= hit->match_last;
     e->locations[e->n_locations++] = (cmir_eval_location){.method = (uint32_t)method,
                                                           .query = (uint32_t)query,
                                                           .volume = (uint32_t)volume,
@@ -55,8 +54,8 @@ eval_locate_query(eval *e, size_t method, size_t query, cmir_error *err)
 
     if (e->options.locate == NULL || shown->n == 0)
         return CMIR_OK;
-    st = eval_search_slices(e, query, e->methods[method].name, shown, (uint32_t)limit, &result,
-                            err);
+    st =
+        eval_search_slices(e, query, e->methods[method].name, shown, (uint32_t)limit, &result, err);
     if (st != CMIR_OK)
         return st;
     e->locations = cli_need(

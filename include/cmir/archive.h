@@ -122,8 +122,8 @@ typedef struct cmir_fit_options {
  * encoder, the one of `archive`.  `dir` appears whole or not at all.
  *
  * CMIR_EINVAL: `archive` is fitted; dims beyond its dim, or beyond what its slices span; fewer than
- * two volumes to learn from; `where`; `volumes` out of order.  CMIR_ENOTFOUND: one of them does not
- * pass, or is not there.  CMIR_EEXIST: something is at `dir`, or at DIR.partial, where
+ * two volumes to learn from; `where`; `volumes` out of order.  CMIR_ENOTFOUND: one of them is not
+ * in the archive.  CMIR_EEXIST: something is at `dir`, or at DIR.partial, where
  * the new archive is made.  CMIR_ECANCELLED, CMIR_EIO, CMIR_ENOMEM, CMIR_ECORRUPT (a stored volume).
  * Memory: three matrices of dim x dim float64, and some 200 MB.  `archive` is only read. */
 CMIR_API cmir_status

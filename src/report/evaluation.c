@@ -102,10 +102,10 @@ write_caveats(cmir_buf *out, const cmir_evaluation *e)
                       "<p class=\"notice leak\" role=\"note\">This evaluation leaks: a query's own "
                       "patient is in its database. Every figure on this page is too good.</p>\n");
     if (e->seen)
-        cmir_buf_puts(out,
-                      "<p class=\"notice leak\" role=\"note\">The whitening has seen the queries: it "
-                      "was learnt, without labels, from volumes of the very patients that ask. "
-                      "Figures on this page may be too good.</p>\n");
+        cmir_buf_puts(
+            out, "<p class=\"notice leak\" role=\"note\">The whitening has seen the queries: it "
+                 "was learnt, without labels, from volumes of the very patients that ask. "
+                 "Figures on this page may be too good.</p>\n");
 }
 
 static void
