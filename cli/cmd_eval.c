@@ -346,7 +346,7 @@ const cli_verb cli_verb_eval = {
     "Judges what is found for queries with known answers, beside chance, cohort and nuisances.",
     "eval lungs --task stage --methods maxsim,symmetric,freq --cohort site --report eval.html\n"
     "eval colon --labels colon_labels.csv --queries colon_test.csv --cohort organ --json\n"
-    "eval sarcomas --methods maxsim,ordered --locate lesion_slices\n"
+    "eval sarcomas --labels sarcoma/labels.csv --locate mask --whiten 64\n"
     "eval --rankings ours.csv theirs.run --labels labels.csv --queries test.csv",
     0,
     -1,

@@ -65,8 +65,10 @@ sarcoma() { # ENCODER-NAME CARD
         crops) judge "sarcoma_$1_size_class_crops" "$archive" crops size_class --locate mask ;;
         esac
     done
-    judge "sarcoma_$1_flag_slabs_whitened" "$dir/sarcoma_$1_slabs" slabs flag --whiten 64
+    # Eigenvectors take one thread, so both at once.
+    judge "sarcoma_$1_flag_slabs_whitened" "$dir/sarcoma_$1_slabs" slabs flag --whiten 64 &
     judge "sarcoma_$1_size_class_windows_whitened" "$dir/sarcoma_$1_windows" windows size_class --whiten 64
+    wait $!
 }
 
 say "Phantoms at four sites, with the confound of 3D-MIR on purpose and without"

@@ -50,7 +50,7 @@ def caption(result):
     if result['WithoutMask']:
         said.append('%d volumes without a mask left out' % result['WithoutMask'])
     if 'Masks' in result:
-        said.append('%d masks, of which %d mark nothing' % (result['Masks']['Files'], result['Masks']['Empty']))
+        said.append('%(Files)d masks, %(Empty)d of them empty' % result['Masks'])
     if 'Whitening' in result:
         said.append(whitening(result['Whitening'], result['Queries']))
     return '; '.join(said)
@@ -70,7 +70,7 @@ def places(located):
     columns = {'share of matches': 'Ratio', 'chance': 'Chance', 'times chance': 'TimesChance', 'run IoU': 'RunIou',
                'run IoU >= %g' % located['PlacedFrom']: 'RunPlaced'}
     rows = [[m['Name']] + [value(m[c]) for c in columns.values()] for m in located['Methods']]
-    said = 'Slices that show %s, in the first %d hits:\n\n' % (located['Column'], located['K'])
+    said = 'Slices of `%s`, in the first %d hits:\n\n' % (located['Column'], located['K'])
     return said + table(['method', *columns], rows)
 
 

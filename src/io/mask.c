@@ -16,32 +16,36 @@
 #define STEP_TOLERANCE 1e-3
 #define PLACE_TOLERANCE_MM 0.01
 
+/* Of the affine's column `axis`, less that of `other` (NULL: nothing). */
 static double
-length(const double a[3][4], unsigned axis)
+length(const cmir_volume_info *info, const cmir_volume_info *other, unsigned axis)
 {
-    return sqrt(a[0][axis] * a[0][axis] + a[1][axis] * a[1][axis] + a[2][axis] * a[2][axis]);
+    double square = 0;
+
+    for (unsigned p = 0; p < 3; p++) {
+        const double x = info->affine[p][axis] - (other == NULL ? 0 : other->affine[p][axis]);
+        square += x * x;
+    }
+    return sqrt(square);
 }
 
 static cmir_status
 check_places(const cmir_volume_info *mask, const cmir_volume_info *volume, cmir_error *err)
 {
     static const char axes[] = "ijk";
-    double apart[3][4];
 
-    for (unsigned i = 0; i < 12; i++)
-        apart[i / 4][i % 4] = mask->affine[i / 4][i % 4] - volume->affine[i / 4][i % 4];
     for (unsigned axis = 0; axis < 3; axis++)
-        if (!(length(apart, axis) <= STEP_TOLERANCE * length(volume->affine, axis)))
+        if (!(length(mask, volume, axis) <= STEP_TOLERANCE * length(volume, NULL, axis)))
             return FAIL(err, CMIR_EMISMATCH,
                         "%s: a mask on another grid: a step along %c is (%g, %g, %g) mm, the "
                         "volume's (%g, %g, %g)",
                         mask->path, axes[axis], mask->affine[0][axis], mask->affine[1][axis],
                         mask->affine[2][axis], volume->affine[0][axis], volume->affine[1][axis],
                         volume->affine[2][axis]);
-    if (!(length(apart, 3) <= PLACE_TOLERANCE_MM))
+    if (!(length(mask, volume, 3) <= PLACE_TOLERANCE_MM))
         return FAIL(err, CMIR_EMISMATCH,
                     "%s: a mask on another grid: its first voxel lies %.3g mm from the volume's",
-                    mask->path, length(apart, 3));
+                    mask->path, length(mask, volume, 3));
     return CMIR_OK;
 }
 
