@@ -109,13 +109,14 @@ parse_options(const cli_args *args, eval_options *o, cmir_error *err)
         (st = cli_get_u32(args, "shuffles", 1, CMIR_EVAL_MAX_ROUNDS, &o->n_shuffles, err)) !=
             CMIR_OK ||
         (st = cli_get_u32(args, "threads", 1, 256, &o->n_threads, err)) != CMIR_OK ||
+        (st = cli_get_u32(args, "whiten", 1, CMIR_MAX_DIM, &o->whiten, err)) != CMIR_OK ||
         (st = cli_get_number(args, "seed", 0, UINT64_MAX, &o->seed, err)) != CMIR_OK)
         return st;
     o->database = (eval_database)database;
     if (o->database == EVAL_MASKED && o->mask == NULL)
         return cli_fail(err, CMIR_EINVAL,
-                        "--database masked needs --mask COLUMN: the first and "
-                        "last slice of each volume, such as 40:60");
+                        "--database masked needs --mask COLUMN: the slices of each volume, such "
+                        "as 40:60, or a NIfTI mask");
     if (o->database != EVAL_MASKED && o->mask != NULL)
         return cli_fail(err, CMIR_EINVAL, "--mask is of --database masked only");
     if (o->database == EVAL_MASKED && o->locate != NULL)
@@ -131,7 +132,7 @@ parse_options(const cli_args *args, eval_options *o, cmir_error *err)
 static cmir_status
 check_form(const cli_args *args, cmir_error *err)
 {
-    static const char *const searched[] = {"mask", "locate"};
+    static const char *const searched[] = {"mask", "locate", "whiten"};
     const bool ranked = cli_get(args, "rankings") != NULL;
 
     if (!ranked && args->n_operands != 1)
@@ -145,7 +146,7 @@ check_form(const cli_args *args, cmir_error *err)
                         "which methods they are of");
     if (ranked && cli_get(args, "labels") == NULL)
         return cli_fail(err, CMIR_EINVAL, "--rankings needs --labels CSV: what the volumes are");
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < sizeof searched / sizeof searched[0]; i++)
         if (ranked && cli_get(args, searched[i]) != NULL)
             return cli_fail(err, CMIR_EINVAL, "--%s is of a search, not of --rankings",
                             searched[i]);
@@ -212,6 +213,7 @@ eval_library_options(const eval *e, cli_progress *progress)
                                .n_shuffles = o->n_shuffles,
                                .seed = o->seed,
                                .allow_leak = o->allow_leak,
+                               .seen = e->n_seen > 0,
                                .progress = cli_progress_count,
                                .progress_ctx = progress};
 }
@@ -229,11 +231,12 @@ run_steps(eval *e, cmir_error *err)
     cmir_status st;
 
     if ((st = open_inputs(e, err)) != CMIR_OK || (st = eval_take_volumes(e, err)) != CMIR_OK ||
-        (st = eval_split(e, err)) != CMIR_OK)
+        (st = eval_split(e, err)) != CMIR_OK || (st = eval_whiten_count_seen(e, err)) != CMIR_OK)
         return st;
+    eval_whiten_split(e);
     st = e->archive != NULL ? eval_search(e, err) : eval_lists_of_rankings(e, err);
     if (st != CMIR_OK || (st = evaluate(e, err)) != CMIR_OK ||
-        (e->options.locate != NULL && (st = eval_locate(e, err)) != CMIR_OK) ||
+        (st = eval_locate_judge(e, err)) != CMIR_OK ||
         (e->archive != NULL && (st = cmir_archive_digest(e->archive, &e->digest, err)) != CMIR_OK))
         return st;
     if (e->args->json)
@@ -253,6 +256,8 @@ free_eval(eval *e)
         free((void *)(uintptr_t)e->volumes[i].cohort);
         free((void *)(uintptr_t)e->volumes[i].nuisances);
         free(e->extras[i].site);
+        eval_slices_free(&e->extras[i].masked);
+        eval_slices_free(&e->extras[i].shown);
     }
     for (size_t m = 0; m < e->n_methods; m++) {
         for (size_t i = 0; i < e->n_queries; i++) {
@@ -291,7 +296,9 @@ run_eval(cli_args *args, cmir_error *err)
     cli_catch_interrupts();
     if (st == CMIR_OK && (st = parse_options(args, &e.options, err)) == CMIR_OK)
         st = run_steps(&e, err);
+    eval_whiten_close(&e);
     eval_masked_close(&e);
+    eval_scratch_close(&e);
     cmir_evaluation_free(e.result);
     cmir_label_table_free(e.labels);
     cmir_label_table_free(e.queries_csv);
@@ -312,9 +319,12 @@ static const cli_option eval_options_table[] = {
     {"rankings", 0, "FILE...", "ranked lists from files (CSV or TREC run) instead of an archive"},
     {"database", 0, "WHICH", "merged (default), per-site or masked"},
     {"site", 0, "COLUMN", "of per-site (default site, else organ)"},
-    {"mask", 0, "COLUMN", "of masked: the first and last slice that take part, such as 40:60"},
+    {"mask", 0, "COLUMN", "of masked: the slices that take part, such as 40:60, or a NIfTI mask"},
     {"locate", 0, "COLUMN",
-     "slices that show a structure, such as 40:60: are they found where hits show it?"},
+     "slices that show a structure, such as 40:60, or its NIfTI mask: are they found where hits "
+     "show it?"},
+    {"whiten", 0, "D",
+     "whiten to D dimensions, learnt for each patient from the candidates of all others"},
     {"k", 0, "LIST", "cut-offs (default 3,5,10)"},
     {"neighbours", 0, "N", "cases that vote (default 10)"},
     {"positive", 0, "VALUE",
@@ -336,7 +346,7 @@ const cli_verb cli_verb_eval = {
     "Judges what is found for queries with known answers, beside chance, cohort and nuisances.",
     "eval lungs --task stage --methods maxsim,symmetric,freq --cohort site --report eval.html\n"
     "eval colon --labels colon_labels.csv --queries colon_test.csv --cohort organ --json\n"
-    "eval sarcomas --methods maxsim,ordered --locate lesion_slices\n"
+    "eval sarcomas --labels sarcoma/labels.csv --locate mask --whiten 64\n"
     "eval --rankings ours.csv theirs.run --labels labels.csv --queries test.csv",
     0,
     -1,

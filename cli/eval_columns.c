@@ -18,6 +18,7 @@ struct row {
 
 struct eval_columns {
     const cmir_label_table *tables[N_TABLES]; /* NULL: not given */
+    const char *paths[N_TABLES];
     struct row *rows[N_TABLES];               /* in order of id */
     char **ids; /* of the archive, in order; NULL: the volumes are the rows of --labels */
     size_t n;
@@ -135,6 +136,8 @@ eval_columns_open(const eval *e, eval_columns **out, cmir_error *err)
 
     add_table(c, 0, e->queries_csv);
     add_table(c, 1, e->labels);
+    c->paths[0] = cli_get(e->args, "queries");
+    c->paths[1] = cli_get(e->args, "labels");
     if (e->archive != NULL)
         st = add_archive(c, e->archive, err);
     else
@@ -203,10 +206,19 @@ find_label(const cmir_label *labels, size_t n, const char *name)
 const char *
 eval_columns_get(eval_columns *c, size_t i, const char *name)
 {
+    const char *csv;
+
+    return eval_columns_find(c, i, name, &csv);
+}
+
+const char *
+eval_columns_find(eval_columns *c, size_t i, const char *name, const char **csv)
+{
     const struct row key = {eval_columns_volume(c, i), 0};
     const cmir_record *record = c->records == NULL ? NULL : c->records[i];
     const char *value = NULL;
 
+    *csv = NULL;
     for (size_t t = 0; t < N_TABLES && value == NULL; t++) {
         const size_t n = c->tables[t] == NULL ? 0 : cmir_label_table_count(c->tables[t]);
         const struct row *row =
@@ -216,6 +228,7 @@ eval_columns_get(eval_columns *c, size_t i, const char *name)
             size_t n_labels;
             const cmir_label *labels = cmir_label_table_get(c->tables[t], row->number, &n_labels);
             value = find_label(labels, n_labels, name);
+            *csv = value == NULL ? NULL : c->paths[t];
         }
     }
     if (value == NULL && record != NULL)

@@ -116,6 +116,10 @@ query_lines_json(const eval *e, size_t query, uint32_t n_shown)
             cli_json_set(o, "Evidence", cli_json_number(line->evidence[query]));
         if (list != NULL) {
             cli_json_set(o, "Found", found);
+            if (list->scores != NULL)
+                cli_json_set(
+                    o, "Scores",
+                    numbers(list->scores, list->n_found < n_shown ? list->n_found : n_shown));
             cli_json_set(o, "FoundCount", json_integer(list->n_found));
         } else {
             json_decref(found);
@@ -145,6 +149,22 @@ queries_json(const eval *e)
     return queries;
 }
 
+/* The first and the last. */
+static json_t *
+hull(const eval_slices *slices)
+{
+    return cli_json_pair(slices->at[0], slices->at[slices->n - 1]);
+}
+
+/* All of them, and the mask that marks them. */
+static void
+set_slices(json_t *o, const eval_slices *slices)
+{
+    cli_json_set(o, "Runs", eval_slices_runs(slices));
+    if (slices->path != NULL)
+        cli_json_set(o, "MaskFile", cli_json_text(slices->path));
+}
+
 static json_t *
 volumes_json(const eval *e)
 {
@@ -160,8 +180,10 @@ volumes_json(const eval *e)
         cli_json_set(o, "Cohort", text_or_null(volume->cohort));
         if (e->extras[i].site != NULL)
             cli_json_set(o, "Site", cli_json_text(e->extras[i].site));
-        if (e->options.mask != NULL)
-            cli_json_set(o, "MaskSlices", cli_json_pair(e->extras[i].first, e->extras[i].last));
+        if (e->options.mask != NULL) {
+            cli_json_set(o, "MaskSlices", hull(&e->extras[i].masked));
+            set_slices(o, &e->extras[i].masked);
+        }
         cli_json_set(o, "Nuisances", numbers(volume->nuisances, e->options.n_nuisances));
         cli_json_set(o, "Query", json_boolean(e->extras[i].is_query));
         cli_json_set(o, "Candidate", json_boolean(e->extras[i].is_candidate));
@@ -188,6 +210,7 @@ set_protocol(const eval *e, json_t *o)
 {
     const cmir_evaluation *r = e->result;
     const eval_options *options = &e->options;
+    json_t *whitening = eval_whiten_json(e);
 
     cli_json_set(o, "Task", cli_json_text(options->task));
     cli_json_set(o, "TaskColumn", cli_json_text(e->task_column));
@@ -207,6 +230,32 @@ set_protocol(const eval *e, json_t *o)
     cli_json_set(o, "Patients", json_integer((json_int_t)r->n_groups));
     cli_json_set(o, "ShortQueries", json_integer(r->n_short));
     cli_json_set(o, "Leak", json_boolean(r->leak));
+    if (e->n_masks > 0)
+        cli_json_set(o, "Masks",
+                     json_pack("{s:I, s:I}", "Files", (json_int_t)e->n_masks, "Empty",
+                               (json_int_t)e->n_empty_masks));
+    if (whitening != NULL)
+        cli_json_set(o, "Whitening", whitening);
+}
+
+/* The slices that show the structure, of each volume of which they are known. */
+static json_t *
+shown_json(const eval *e)
+{
+    json_t *volumes = cli_need(json_array());
+
+    for (size_t i = 0; i < e->n_volumes; i++) {
+        const eval_slices *shown = &e->extras[i].shown;
+        json_t *o;
+
+        if (shown->n == 0 && shown->path == NULL)
+            continue;
+        o = cli_need(json_object());
+        cli_json_set(o, "VolumeId", cli_json_text(e->volumes[i].id));
+        set_slices(o, shown);
+        cli_json_add(volumes, o);
+    }
+    return volumes;
 }
 
 /* Where hits lie: the figures of each method, and the counts that they are made of. */
@@ -241,9 +290,8 @@ locations_json(const eval *e)
                                      cli_json_pair(h->n_inside, h->n_matches), "SlicesShown",
                                      cli_json_pair(h->n_shown, h->n_slices), "MatchSlices",
                                      cli_json_pair(h->run_first, h->run_last), "ShownSlices",
-                                     cli_json_pair(h->shown_first, h->shown_last), "QuerySlices",
-                                     cli_json_pair(e->extras[query].shown_first,
-                                                   e->extras[query].shown_last)));
+                                     hull(&e->extras[h->volume].shown), "QuerySlices",
+                                     hull(&e->extras[query].shown)));
     }
     eval_count_shown(e, &n_queries, &n_volumes);
     cli_json_set(o, "Column", cli_json_text(e->options.locate));
@@ -253,6 +301,7 @@ locations_json(const eval *e)
     cli_json_set(o, "VolumesUnknown", json_integer((json_int_t)(e->n_volumes - n_volumes)));
     cli_json_set(o, "Methods", methods);
     cli_json_set(o, "Hits", hits);
+    cli_json_set(o, "Volumes", shown_json(e));
     return o;
 }
 

@@ -4,8 +4,6 @@
  * The one idea: a search takes whole stored volumes, so the masked slices are copied into an
  * archive of their own for as long as the evaluation takes; what is shown of a search in it is
  * translated back. */
-#include <errno.h>
-#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,49 +15,47 @@ enum { AT_A_TIME = 64 };
 static cmir_status
 create(eval *e, cmir_error *err)
 {
-    const char *tmp = getenv("TMPDIR"), *parent = tmp == NULL || *tmp == '\0' ? "/tmp" : tmp;
     const cmir_archive_info *info = cmir_archive_get_info(e->archive);
     cmir_encoder *encoder = NULL;
-    cmir_status st;
+    cmir_status st = eval_scratch_open(e, err);
 
-    e->masked_dir = cli_need(malloc(strlen(parent) + 32));
-    sprintf(e->masked_dir, "%s/cmir-eval-XXXXXX", parent);
-    if (mkdtemp(e->masked_dir) == NULL) {
-        free(e->masked_dir);
-        e->masked_dir = NULL;
-        return cli_fail(err, CMIR_EIO, "%.100s: no folder for the masked slices: %s", parent,
-                        strerror(errno));
-    }
+    if (st != CMIR_OK)
+        return st;
+    char *dir = eval_scratch_path(e, "masked");
     st = cmir_encoder_external("masked", "1", info->dim, &encoder, err);
-    if (st == CMIR_OK &&
-        (st = cmir_archive_create(e->masked_dir, encoder, info->plane, err)) == CMIR_OK)
-        st = cmir_archive_open(e->masked_dir, CMIR_WRITE, &e->masked, err);
+    if (st == CMIR_OK && (st = cmir_archive_create(dir, encoder, info->plane, err)) == CMIR_OK)
+        st = cmir_archive_open(dir, CMIR_WRITE, &e->masked, err);
     cmir_encoder_close(encoder);
+    free(dir);
     return st;
 }
 
-/* The masked slices of a volume as an item; `whole` is freed by the caller when it is imported. */
+/* The masked slices of a volume as an item: moved together in `whole`, which is freed by the caller
+ * when it is imported. */
 static cmir_status
 take_volume(const eval *e, size_t number, cmir_embeddings *whole, cmir_import_item *item,
             cmir_error *err)
 {
     const char *id = e->volumes[number].id;
-    const eval_extra *extra = &e->extras[number];
+    const eval_slices *masked = &e->extras[number].masked;
     const cmir_status st = cmir_archive_embeddings(e->archive, id, whole, err);
     bool all_air = true;
 
     if (st != CMIR_OK)
         return st;
-    if (extra->last >= whole->n_slices)
-        return cli_fail(err, CMIR_ECORRUPT, "%.100s: its mask %u:%u goes beyond its %u slices", id,
-                        extra->first, extra->last, whole->n_slices);
-    for (uint32_t i = extra->first; i <= extra->last; i++)
+    for (uint32_t i = 0; i < masked->n; i++) {
+        const size_t from = masked->at[i];
+
+        memmove(whole->rows + (size_t)i * whole->dim, whole->rows + from * whole->dim,
+                whole->dim * sizeof *whole->rows);
+        whole->marks[i] = whole->marks[from];
         all_air = all_air && (whole->marks[i] & CMIR_SLICE_AIR) != 0;
+    }
     *item = (cmir_import_item){.volume_id = id,
                                .path = "",
-                               .rows = whole->rows + (size_t)extra->first * whole->dim,
-                               .marks = all_air ? NULL : whole->marks + extra->first,
-                               .n_slices = extra->last - extra->first + 1};
+                               .rows = whole->rows,
+                               .marks = all_air ? NULL : whole->marks,
+                               .n_slices = masked->n};
     return CMIR_OK;
 }
 
@@ -90,42 +86,29 @@ eval_masked_open(eval *e, cmir_error *err)
     return st;
 }
 
-static int
-remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info;
-    (void)kind;
-    (void)where;
-    return remove(path);
-}
-
 void
 eval_masked_close(eval *e)
 {
     cmir_archive_close(e->masked);
     e->masked = NULL;
-    if (e->masked_dir != NULL)
-        (void)nftw(e->masked_dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    free(e->masked_dir);
-    e->masked_dir = NULL;
 }
 
 /* One hit, its matches at `matches`. */
 static void
-unmask_hit(const cmir_record *record, uint32_t query_first, uint32_t first, cmir_match *matches,
-           cmir_hit *hit)
+unmask_hit(const cmir_record *record, const eval_slices *query, const eval_slices *own,
+           cmir_match *matches, cmir_hit *hit)
 {
     for (uint32_t i = 0; i < hit->n_matches; i++) {
         matches[i] = hit->matches[i];
-        matches[i].query_slice += query_first;
-        matches[i].match_slice += first;
+        matches[i].query_slice = query->at[matches[i].query_slice];
+        matches[i].match_slice = own->at[matches[i].match_slice];
     }
     hit->record = record;
     hit->matches = matches;
-    hit->match_first += first;
-    hit->match_last += first;
-    hit->query_first += query_first;
-    hit->query_last += query_first;
+    hit->match_first = own->at[hit->match_first];
+    hit->match_last = own->at[hit->match_last];
+    hit->query_first = query->at[hit->query_first];
+    hit->query_last = query->at[hit->query_last];
     const double a = record->slice_mm[hit->match_first], b = record->slice_mm[hit->match_last];
     hit->match_mm[0] = a < b ? a : b;
     hit->match_mm[1] = a < b ? b : a;
@@ -137,7 +120,7 @@ eval_unmask(const eval *e, eval_case *c, cmir_error *err)
     const cmir_result *found = c->found;
     const size_t n = found->n_hits, m = n == 0 ? 0 : found->hits[0].n_matches;
     const size_t query = eval_find(e, found->query->info.volume_id);
-    const uint32_t query_first = e->extras[query].first;
+    const eval_slices *slices = &e->extras[query].masked;
     cmir_status st;
 
     c->records = cli_need(calloc(n + 1, sizeof *c->records));
@@ -150,12 +133,12 @@ eval_unmask(const eval *e, eval_case *c, cmir_error *err)
         c->hits[i] = found->hits[i];
         if ((st = cmir_archive_get(e->archive, e->volumes[volume].id, &c->records[i], err)) ==
             CMIR_OK)
-            unmask_hit(c->records[i], query_first, e->extras[volume].first, c->matches + i * m,
+            unmask_hit(c->records[i], slices, &e->extras[volume].masked, c->matches + i * m,
                        &c->hits[i]);
     }
     c->view.query = c->records[n];
-    c->view.first_slice += query_first;
-    c->view.last_slice += query_first;
+    c->view.first_slice = slices->at[c->view.first_slice];
+    c->view.last_slice = slices->at[c->view.last_slice];
     c->view.hits = c->hits;
     return st;
 }

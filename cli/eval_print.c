@@ -73,6 +73,13 @@ is_alone(const cmir_eval_line *line)
     return line->kind == CMIR_EVAL_COHORT || line->kind == CMIR_EVAL_NUISANCE;
 }
 
+/* The heading of the first column of a table. */
+static const char *
+ranking(const cmir_evaluation *r)
+{
+    return r->leak ? "RANKING (LEAKS)" : r->seen ? "RANKING (SEEN)" : "RANKING";
+}
+
 /* Some columns for all lines. */
 static void
 print_lines(const eval *e, const struct column *columns, size_t n)
@@ -80,7 +87,7 @@ print_lines(const eval *e, const struct column *columns, size_t n)
     const cmir_evaluation *r = e->result;
     cli_table table = {.n_columns = n + 1};
 
-    cli_cell(&table, "%s", r->leak ? "RANKING (LEAKS)" : "RANKING");
+    cli_cell(&table, "%s", ranking(r));
     for (size_t c = 0; c < n; c++)
         cli_cell(&table, "%s", columns[c].name);
     for (size_t i = 0; i < r->n_lines; i++) {
@@ -107,7 +114,7 @@ print_locations(const eval *e)
         "hits? %zu of %zu volumes have them%s.",
         e->options.locate, n_queries, n_queries == 1 ? "y" : "ies", eval_largest_k(e), n_volumes,
         e->n_volumes, e->result->leak ? "; LEAKS" : "");
-    cli_cell(&table, "RANKING");
+    cli_cell(&table, "%s", ranking(e->result));
     cli_cell(&table, "QUERIES");
     cli_cell(&table, "HITS");
     for (size_t i = 0; i < 4; i++)
@@ -185,6 +192,9 @@ print_remarks(const eval *e)
     if (e->n_without_mask > 0)
         cli_line(e->args->out, "%zu volume%s without a mask left out", e->n_without_mask,
                  plural(e->n_without_mask));
+    if (e->n_masks > 0)
+        cli_line(e->args->out, "%zu mask%s read from files, %zu of which mark nothing", e->n_masks,
+                 plural(e->n_masks), e->n_empty_masks);
     if (e->n_unknown > 0)
         cli_line(e->args->out, "%zu line%s of %s: not in the archive", e->n_unknown,
                  plural(e->n_unknown), cli_get(e->args, "labels"));
@@ -205,6 +215,7 @@ print_heading(const eval *e)
     static const char *const databases[] = {"merged", "per site", "masked"};
     const cmir_evaluation *r = e->result;
     uint32_t low = UINT32_MAX, high = 0;
+    char whitening[200];
 
     for (size_t i = 0; i < e->n_queries; i++) {
         const uint32_t n = e->queries[i].n_database;
@@ -221,7 +232,14 @@ print_heading(const eval *e)
     else
         cli_line(e->args->out, "database %s: %u to %u candidates each",
                  databases[e->options.database], low, high);
+    eval_whiten_describe(e, whitening, sizeof whitening);
+    if (whitening[0] != '\0')
+        cli_line(e->args->out, "whitened: %s", whitening);
     print_remarks(e);
+    if (r->seen)
+        cli_line(e->args->out, "SEEN: the whitening has seen the patients that ask; figures below "
+                               "may be too good (--whiten, on the archive that this one was made "
+                               "from, leaves them out)");
     if (r->leak)
         cli_line(e->args->out, "LEAKS: a query's own patient is in its database (--allow-leak); "
                                "every figure below is too good");

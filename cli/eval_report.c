@@ -67,6 +67,7 @@ collect_facts(const eval *e, struct facts *f)
 {
     const cmir_evaluation *r = e->result;
     size_t n_ungrouped = 0;
+    char whitening[200];
 
     for (size_t i = 0; i < e->n_volumes; i++)
         n_ungrouped += e->extras[i].ungrouped;
@@ -89,6 +90,12 @@ collect_facts(const eval *e, struct facts *f)
     add_option(f, e, "Site", "site");
     add_option(f, e, "Mask", "mask");
     add_option(f, e, "Slices that show a structure", "locate");
+    if (e->n_masks > 0)
+        add_fact(f, "Masks from files", "%zu, %zu of which mark nothing", e->n_masks,
+                 e->n_empty_masks);
+    eval_whiten_describe(e, whitening, sizeof whitening);
+    if (whitening[0] != '\0')
+        add_fact(f, "Whitening", "%s", whitening);
     add_option(f, e, "Labels", "labels");
     add_option(f, e, "Query list", "queries");
     add_option(f, e, "Candidate list", "candidates");
@@ -138,7 +145,7 @@ order_queries(const cmir_evaluation *r)
 
 /* Searches the best and the worst queries again; *n_best of the *n cases are the best. */
 static cmir_status
-find_cases(const eval *e, eval_case *cases, cmir_evaluation_case *shown, size_t *n, size_t *n_best,
+find_cases(eval *e, eval_case *cases, cmir_evaluation_case *shown, size_t *n, size_t *n_best,
            cmir_error *err)
 {
     struct merit *order = order_queries(e->result);
@@ -176,11 +183,11 @@ describe_located(const eval *e, char *text, size_t size)
 }
 
 cmir_status
-eval_report(const eval *e, const char *path, cmir_error *err)
+eval_report(eval *e, const char *path, cmir_error *err)
 {
     const cmir_eval_input input = eval_input(e);
     const char *task = e->options.task;
-    char heading[400], summary[600], located[600];
+    char heading[400], summary[900], located[600], whitening[200];
     eval_case cases[2 * N_SHOWN] = {0};
     cmir_evaluation_case shown[2 * N_SHOWN];
     struct facts facts = {.n = 0};
@@ -189,10 +196,12 @@ eval_report(const eval *e, const char *path, cmir_error *err)
 
     (void)snprintf(heading, sizeof heading, strcmp(task, e->task_column) == 0 ? "%s" : "%s (%s)",
                    task, e->task_column);
+    eval_whiten_describe(e, whitening, sizeof whitening);
     (void)snprintf(
         summary, sizeof summary,
-        "Relevant is a volume with the same %.100s as the query. Split: %s. Database: %s.",
-        e->task_column, eval_split_name(e), databases[e->options.database]);
+        "Relevant is a volume with the same %.100s as the query. Split: %s. Database: %s.%s%s%s",
+        e->task_column, eval_split_name(e), databases[e->options.database],
+        whitening[0] != '\0' ? " Whitened: " : "", whitening, whitening[0] != '\0' ? "." : "");
     describe_located(e, located, sizeof located);
     collect_facts(e, &facts);
     if (e->archive != NULL)

@@ -33,7 +33,7 @@ find_listed(const eval *e, const char *path, const char *id, size_t *out, cmir_e
     return cli_fail(err, CMIR_ENOTFOUND, "%.100s: '%.80s' %s%.40s%s", path, id,
                     known ? "has no '" : "is not in the archive", known ? e->task_column : "",
                     !known                    ? ""
-                    : e->options.mask != NULL ? "', or no mask"
+                    : e->options.mask != NULL ? "', or no mask that marks a slice"
                                               : "'");
 }
 

@@ -105,59 +105,27 @@ stage_by_rule(eval_columns *c, size_t i, char text[16], const char **value, cmir
     return CMIR_OK;
 }
 
-/* Slices "A:B" of a column. */
-static cmir_status
-parse_slices(const char *id, const char *column, const char *text, uint32_t *first_slice,
-             uint32_t *last_slice, cmir_error *err)
-{
-    char *end;
-    unsigned long first = 0, last = 0;
-    bool good = text[0] >= '0' && text[0] <= '9';
-
-    if (good) {
-        first = strtoul(text, &end, 10);
-        good = end[0] == ':' && end[1] >= '0' && end[1] <= '9';
-    }
-    if (good) {
-        last = strtoul(end + 1, &end, 10);
-        good = *end == '\0' && first <= last && last < CMIR_MAX_SLICES;
-    }
-    if (!good)
-        return cli_fail(err, CMIR_ECORRUPT,
-                        "%.80s: its %.60s '%.40s': the first and last slice are wanted, from 0, "
-                        "such as 40:60",
-                        id, column, text);
-    *first_slice = (uint32_t)first;
-    *last_slice = (uint32_t)last;
-    return CMIR_OK;
-}
-
 /* The slices that show the structure, if it is known which do. */
 static cmir_status
-take_shown(eval_columns *c, size_t i, const char *column, eval_extra *extra, cmir_error *err)
+take_shown(eval *e, eval_columns *c, size_t i, eval_extra *extra, cmir_error *err)
 {
     const cmir_record *record = eval_columns_record(c, i);
-    const char *id = record->info.volume_id, *text = eval_columns_get(c, i, column);
+    const char *column = e->options.locate, *csv, *text = eval_columns_find(c, i, column, &csv);
     const bool all_air = record->n_air == record->n_slices; /* is treated as if none were */
     cmir_status st;
 
     if (text == NULL)
         return CMIR_OK;
-    if ((st = parse_slices(id, column, text, &extra->shown_first, &extra->shown_last, err)) !=
-        CMIR_OK)
+    if ((st = eval_slices_take(e, record, column, text, csv, &extra->shown, err)) != CMIR_OK)
         return st;
-    if (extra->shown_last >= record->n_slices)
-        return cli_fail(err, CMIR_ECORRUPT, "%.80s: its %.60s %u:%u goes beyond its %u slices", id,
-                        column, extra->shown_first, extra->shown_last, record->n_slices);
     for (uint32_t s = 0; s < record->n_slices; s++)
         if (all_air || (record->slice_marks[s] & CMIR_SLICE_AIR) == 0) {
             extra->n_slices++;
-            extra->n_shown += s >= extra->shown_first && s <= extra->shown_last;
+            extra->n_shown += eval_slices_have(&extra->shown, s);
         }
-    if (extra->n_shown == 0)
-        return cli_fail(err, CMIR_ECORRUPT, "%.80s: its %.60s %u:%u: these slices hold only air",
-                        id, column, extra->shown_first, extra->shown_last);
-    extra->shows = true;
+    if (extra->n_shown == 0 && extra->shown.n > 0)
+        return cli_fail(err, CMIR_ECORRUPT, "%.80s: its %.60s %.60s: these slices hold only air",
+                        record->info.volume_id, column, text);
     return CMIR_OK;
 }
 
@@ -187,9 +155,21 @@ take_group(eval *e, eval_columns *c, size_t i, cmir_eval_volume *volume, eval_ex
     return CMIR_OK;
 }
 
-/* Takes volume i, whose value is known. */
+/* The slices that take part: none of a volume without a mask, or with an empty one. */
 static cmir_status
-take_volume(eval *e, eval_columns *c, size_t i, const char *value, cmir_error *err)
+take_mask(eval *e, eval_columns *c, size_t i, eval_slices *out, cmir_error *err)
+{
+    const char *column = e->options.mask, *csv, *text = eval_columns_find(c, i, column, &csv);
+
+    return text == NULL
+               ? CMIR_OK
+               : eval_slices_take(e, eval_columns_record(c, i), column, text, csv, out, err);
+}
+
+/* Takes volume i, whose value is known; `mask` is its own from here on. */
+static cmir_status
+take_volume(eval *e, eval_columns *c, size_t i, const char *value, const eval_slices *mask,
+            cmir_error *err)
 {
     const eval_options *o = &e->options;
     cmir_eval_volume *volume = &e->volumes[e->n_volumes];
@@ -197,6 +177,7 @@ take_volume(eval *e, eval_columns *c, size_t i, const char *value, cmir_error *e
     double *nuisances = cli_need(calloc(o->n_nuisances + 1, sizeof *nuisances));
     cmir_status st;
 
+    extra->masked = *mask;
     volume->id = copy(eval_columns_volume(c, i));
     volume->value = copy(value);
     volume->nuisances = nuisances;
@@ -209,15 +190,40 @@ take_volume(eval *e, eval_columns *c, size_t i, const char *value, cmir_error *e
                             "%.80s has no '%.60s': --database per-site needs it", volume->id,
                             o->site);
     }
-    if (o->mask != NULL && (st = parse_slices(volume->id, o->mask, eval_columns_get(c, i, o->mask),
-                                              &extra->first, &extra->last, err)) != CMIR_OK)
-        return st;
-    if (o->locate != NULL && (st = take_shown(c, i, o->locate, extra, err)) != CMIR_OK)
+    if (o->locate != NULL && (st = take_shown(e, c, i, extra, err)) != CMIR_OK)
         return st;
     for (size_t k = 0; k < o->n_nuisances; k++)
         if ((st = number(c, i, o->nuisances[k], &nuisances[k], err)) != CMIR_OK)
             return st;
     return take_group(e, c, i, volume, extra, err);
+}
+
+static cmir_status
+take_or_leave(eval *e, eval_columns *c, size_t i, bool rule, cmir_error *err)
+{
+    const char *value = NULL;
+    eval_slices mask = {0};
+    cmir_status st = CMIR_OK;
+    char stage[16], *own = NULL;
+
+    if (rule)
+        st = stage_by_rule(c, i, stage, &value, err);
+    else
+        value = eval_columns_get(c, i, e->task_column);
+    own = copy(value); /* which lasts until another column is asked for */
+    if (st == CMIR_OK && own != NULL && e->options.mask != NULL)
+        st = take_mask(e, c, i, &mask, err);
+    if (st == CMIR_OK && own == NULL) {
+        e->n_without_value++;
+    } else if (st == CMIR_OK && e->options.mask != NULL && mask.n == 0) {
+        e->n_without_mask++;
+    } else if (st == CMIR_OK) {
+        st = take_volume(e, c, i, own, &mask, err);
+        mask = (eval_slices){0};
+    }
+    eval_slices_free(&mask);
+    free(own);
+    return st;
 }
 
 static cmir_status
@@ -227,27 +233,12 @@ take_all(eval *e, eval_columns *c, cmir_error *err)
         strcmp(e->task_column, STAGE_BY_RULE) == 0 && !eval_columns_has(c, STAGE_BY_RULE);
     const size_t n = eval_columns_count(c);
     cmir_status st = CMIR_OK;
-    char stage[16];
 
     e->volumes = cli_need(calloc(n + 1, sizeof *e->volumes));
     e->extras = cli_need(calloc(n + 1, sizeof *e->extras));
-    for (size_t i = 0; i < n && st == CMIR_OK; i++) {
-        const char *mask = e->options.mask, *value = NULL;
-        const bool lacks_mask = mask != NULL && eval_columns_get(c, i, mask) == NULL;
-
-        if (rule)
-            st = stage_by_rule(c, i, stage, &value, err);
-        else
-            value = eval_columns_get(c, i, e->task_column);
-        if (st != CMIR_OK)
-            break;
-        if (value == NULL)
-            e->n_without_value++;
-        else if (lacks_mask)
-            e->n_without_mask++;
-        else
-            st = take_volume(e, c, i, value, err);
-    }
+    for (size_t i = 0; i < n && st == CMIR_OK; i++)
+        st = cli_interrupted() ? cli_fail(err, CMIR_ECANCELLED, "stopped while masks were read")
+                               : take_or_leave(e, c, i, rule, err);
     if (st == CMIR_OK && e->n_volumes == 0)
         st = cli_fail(err, CMIR_ENOTFOUND, "%s%s: no volume has a '%s': nothing to evaluate",
                       e->archive != NULL ? "archive " : "",

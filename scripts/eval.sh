@@ -41,22 +41,34 @@ lay_out() { # PHANTOM MSD
     done
 }
 
+# What is found in an archive of a cut of the sarcoma set: a table of cmir eval.
+judge() { # TABLE ARCHIVE CUT TASK OPTION...
+    table=$dir/tables/$1 archive=$2 cut=$3 task=$4
+    shift 4
+    build/cmir eval "$archive" --task "$task" --labels "$dir/sarcoma/$cut/labels.csv" --group PatientID \
+        --nuisance crop_ml,slices,spacing,position --methods "$methods" --seed 1 "$@" \
+        --report "$table.html" --json -o "$table.json"
+}
+
 # Every cut of the sarcoma set with one encoder: is tumour in a slab; size class of a fixed window,
-# and of the crop, whose size alone tells it; where tumours of other patients' crops are.
+# and of the crop, whose size alone tells it; where tumours of other patients' crops are.  The first two
+# whitened as well, without who asks.
 sarcoma() { # ENCODER-NAME CARD
     for cut in slabs windows crops; do
-        task=size_class locate=
-        [ $cut != slabs ] || task=flag
-        [ $cut != crops ] || locate="--locate tumour"
         archive=$dir/sarcoma_$1_$cut
         rm -rf "$archive"
         build/cmir add "$archive" --encoder "$2" "$dir/sarcoma/$cut" >"$archive.log" ||
             { cat "$archive.log" >&2; exit 1; }
-        build/cmir eval "$archive" --task $task --labels "$dir/sarcoma/$cut/labels.csv" \
-            --group PatientID --nuisance crop_ml,slices,spacing,position --methods "$methods" --seed 1 $locate \
-            --report "$dir/tables/sarcoma_${1}_${task}_$cut.html" \
-            --json -o "$dir/tables/sarcoma_${1}_${task}_$cut.json"
+        case $cut in
+        slabs) judge "sarcoma_$1_flag_slabs" "$archive" slabs flag ;;
+        windows) judge "sarcoma_$1_size_class_windows" "$archive" windows size_class ;;
+        crops) judge "sarcoma_$1_size_class_crops" "$archive" crops size_class --locate mask ;;
+        esac
     done
+    # Eigenvectors take one thread, so both at once.
+    judge "sarcoma_$1_flag_slabs_whitened" "$dir/sarcoma_$1_slabs" slabs flag --whiten 64 &
+    judge "sarcoma_$1_size_class_windows_whitened" "$dir/sarcoma_$1_windows" windows size_class --whiten 64
+    wait $!
 }
 
 say "Phantoms at four sites, with the confound of 3D-MIR on purpose and without"
@@ -79,7 +91,8 @@ mobilenet=$data/models/mobilenet_v2_224.json
 squeezenet=$data/models/squeezenet_v1_0.json
 
 say "Sarcomas: flag and size class, leave one patient out, three encoders"
-[ -d "$dir/sarcoma" ] || {
+[ -d "$dir/sarcoma/masks" ] || {
+    rm -rf "$dir/sarcoma"
     $python scripts/make_sarcoma.py "$dir/sarcoma.part" --data "$data"
     mv "$dir/sarcoma.part" "$dir/sarcoma"
 }

@@ -33,6 +33,13 @@ def title(path):
     return os.path.splitext(os.path.basename(path))[0].replace('_', ' ')
 
 
+def whitening(w, n_queries):
+    if w['LearntFrom'] == 'candidates of other patients':
+        return "whitened to %d dimensions, learnt without the query's patient (%d fits)" % (w['Dims'], w['Fits'])
+    seen = '**%d of %d queries have been seen by it**' % (w['SeenQueries'], n_queries) if w['SeenQueries'] else 'no query seen'
+    return 'whitened to %d dimensions; %s' % (w['Dims'], seen)
+
+
 def caption(result):
     """Queries, and what limits the figures."""
     said = ['%d queries of %d patients' % (result['Queries'], result['Patients'])]
@@ -42,6 +49,10 @@ def caption(result):
         said.append('%d found less than the largest k' % result['ShortQueries'])
     if result['WithoutMask']:
         said.append('%d volumes without a mask left out' % result['WithoutMask'])
+    if 'Masks' in result:
+        said.append('%(Files)d masks, %(Empty)d of them empty' % result['Masks'])
+    if 'Whitening' in result:
+        said.append(whitening(result['Whitening'], result['Queries']))
     return '; '.join(said)
 
 
@@ -59,7 +70,7 @@ def places(located):
     columns = {'share of matches': 'Ratio', 'chance': 'Chance', 'times chance': 'TimesChance', 'run IoU': 'RunIou',
                'run IoU >= %g' % located['PlacedFrom']: 'RunPlaced'}
     rows = [[m['Name']] + [value(m[c]) for c in columns.values()] for m in located['Methods']]
-    said = 'Slices that show %s, in the first %d hits:\n\n' % (located['Column'], located['K'])
+    said = 'Slices of `%s`, in the first %d hits:\n\n' % (located['Column'], located['K'])
     return said + table(['method', *columns], rows)
 
 
@@ -88,7 +99,7 @@ def kept(path, result):
     lines = [{k: v for k, v in line.items() if k in ('Name', 'Kind', 'Accuracy', 'Confusion', *OF_EVIDENCE.values())}
              | dict(Figures={m: line['Figures'][m] for m in SHOWN if m in line['Figures']}) for line in result['Lines']]
     if 'Locations' in small:
-        small['Locations'] = {k: v for k, v in small['Locations'].items() if k != 'Hits'}
+        small['Locations'] = {k: v for k, v in small['Locations'].items() if k not in ('Hits', 'Volumes')}
     return dict(Table=title(path), **small, Lines=lines, Pairs=[p for p in result['Pairs'] if p['Metric'] == 'P@3'])
 
 

@@ -5,7 +5,8 @@
 Run by hand, and before study_method.py. The one idea: everything about a cut that is not anatomy (how large, how many
 slices, where in the stack) is written beside the label, so that an evaluation can print what that alone reaches.
 
-OUT gets three folders, each with a labels.csv:
+OUT gets three folders of cuts, each with a labels.csv, and the tumours' masks of all cuts, on the same grids, in
+masks/slabs, masks/windows and masks/crops:
   slabs    flag, locate. Every volume is cut along z into slabs of round(30 mm / spacing) slices that do not overlap;
            what is left over is dropped at both ends alike, so all slabs have the same thickness. Whole field of view.
   windows  stage. One window per volume, 128 x 128 x 128 mm, centred on the middle of the mask's bounding box, moved
@@ -19,7 +20,8 @@ Columns:
   flag_any      1 where a voxel is tumour, else 0: no slab is left out
   tumour_share  tumour voxels / body voxels
   tumour_slices share of the slices that show tumour
-  tumour        first:last slice, from 0, that shows tumour, for `cmir eval --locate tumour`; empty without
+  tumour        first:last slice, from 0, that shows tumour; empty without
+  mask          the cut's mask, seen from labels.csv, for `cmir eval --locate mask`
   size_class    1..4, quartiles of the largest diameter over the whole collection, from sts_labels.csv
   crop_ml, slices, spacing   volume of the cut; its slices; mm between them
   position      of the cut's middle in the stack, 0 to 1
@@ -40,7 +42,7 @@ BODY_HU = -300
 MIN_SHARE = 0.01  # of the body: a slab with less is neither clearly with tumour nor without
 COHORT = 'Soft-tissue-Sarcoma'
 COLUMNS = ('name', 'PatientID', 'cohort', 'flag', 'flag_any', 'tumour_share', 'tumour_slices', 'tumour',
-           'size_class', 'crop_ml', 'slices', 'spacing', 'position')
+           'mask', 'size_class', 'crop_ml', 'slices', 'spacing', 'position')
 
 
 def read(path, masks):
@@ -83,7 +85,7 @@ def save(path, image, voxels, box):
     nib.save(nib.Nifti1Image(part, affine), path)
 
 
-def labels(name, patient, size_class, image, voxels, mask, box):
+def labels(folder, name, patient, size_class, image, voxels, mask, box):
     """The row of a cut."""
     part = tuple(slice(a, b) for a, b in box)
     tumour, mm = mask[part], spacing_of(image)
@@ -92,8 +94,8 @@ def labels(name, patient, size_class, image, voxels, mask, box):
     extent = (box[:, 1] - box[:, 0])
     flag = 1 if share >= MIN_SHARE else 0 if len(shown) == 0 else ''
     return [name, patient, COHORT, flag, int(len(shown) > 0), '%.4f' % share, '%.4f' % (len(shown) / extent[2]),
-            '%d:%d' % (shown[0], shown[-1]) if len(shown) else '', size_class, '%.1f' % (np.prod(extent * mm) / 1000),
-            extent[2], '%.4g' % mm[2], '%.4f' % (box[2].mean() / mask.shape[2])]
+            '%d:%d' % (shown[0], shown[-1]) if len(shown) else '', '../masks/%s/%s.nii.gz' % (folder, name), size_class,
+            '%.1f' % (np.prod(extent * mm) / 1000), extent[2], '%.4g' % mm[2], '%.4f' % (box[2].mean() / mask.shape[2])]
 
 
 def cuts_of(name, image, mask):
@@ -113,12 +115,14 @@ def main():
     rows = {'slabs': [], 'windows': [], 'crops': []}
     for folder in rows:
         os.makedirs(os.path.join(a.out, folder), exist_ok=True)
+        os.makedirs(os.path.join(a.out, 'masks', folder), exist_ok=True)
     for path in sorted(glob.glob(os.path.join(a.data, 'ct', 'sts', '*.nii.gz'))):
         name, image, voxels, mask = read(path, os.path.join(a.data, 'ct', 'sts', 'masks'))
         for folder, cut, box in cuts_of(name, image, mask):
             save(os.path.join(a.out, folder, cut + '.nii.gz'), image, voxels, box)
-            rows[folder].append(labels(cut, known[name]['patient'], known[name]['size_class'], image, voxels, mask,
-                                       box))
+            save(os.path.join(a.out, 'masks', folder, cut + '.nii.gz'), image, mask.astype(np.uint8), box)
+            rows[folder].append(labels(folder, cut, known[name]['patient'], known[name]['size_class'], image, voxels,
+                                       mask, box))
     for folder, lines in rows.items():
         with open(os.path.join(a.out, folder, 'labels.csv'), 'w', newline='') as f:
             csv.writer(f).writerows([COLUMNS] + lines)

@@ -9,10 +9,9 @@ Run by reproduce_3dmir.sh; docs/reproduce-3dmir.md has the protocol. Writes into
   merged/SITE_labels.csv     every volume of every site; what SITE's file does not name has no tumour of SITE
   merged/SITE_test.csv       as published
   merged/SITE_train.csv      all volumes for training of all sites that no site tests with: the same for each
-  masks.csv                  first and last slice that the volume's segmentation marks, where MSD/Task*/labelsTr is
+  masks.csv                  the volume's segmentation, where MSD/Task*/labelsTr has all of them
 
-The one idea: a split is made here once, in files that can be read, and cmir is told nothing but files.
-Needs nibabel for masks.csv alone."""
+The one idea: a split is made here once, in files that can be read, and cmir is told nothing but files."""
 import csv
 import glob
 import os
@@ -76,17 +75,6 @@ def find(msd, folder, names):
     return {n: found[n] for n in names if n in found}
 
 
-def marked_slices(path):
-    """-> "first:last" along the voxel axis that runs head to foot; None where nothing is marked."""
-    import nibabel as nib  # here: who has no segmentations needs none
-    import numpy as np
-    image = nib.load(path)
-    axis = int(np.argmax(nib.io_orientation(image.affine)[:, 0] == 2))
-    other = tuple(a for a in range(3) if a != axis)
-    marked = np.flatnonzero(np.asanyarray(image.dataobj).any(other))
-    return '%d:%d' % (marked[0], marked[-1]) if len(marked) else None
-
-
 def main():
     if len(sys.argv) != 4:
         sys.exit('usage: prepare_3dmir.py MSD_FOLDER LABELS_FOLDER WORK')
@@ -100,14 +88,11 @@ def main():
     with open(os.path.join(work, 'images.txt'), 'w') as f:
         f.write(''.join(images[n] + '\n' for n in names))
     masks = find(msd, 'labelsTr', names)
-    ranges, without = {}, [n for n in names if n not in masks]
+    without = [n for n in names if n not in masks]
     if not without:
-        ranges = {n: marked_slices(masks[n]) for n in names}
-        without = [n for n in names if ranges[n] is None]
-    if not without:
-        write(os.path.join(work, 'masks.csv'), ['name', 'mask_slices'], [[n, ranges[n]] for n in names])
+        write(os.path.join(work, 'masks.csv'), ['name', 'mask'], [[n, os.path.abspath(masks[n])] for n in names])
         return
-    print('%s: the masked database is left out: Task*/labelsTr has no segmentation, or an empty one, of %d of %d volumes: %s%s'
+    print('%s: the masked database is left out: Task*/labelsTr has no segmentation of %d of %d volumes: %s%s'
           % (msd, len(without), len(names), ', '.join(without[:5]), ', ...' if len(without) > 5 else ''), file=sys.stderr)
     if os.path.exists(os.path.join(work, 'masks.csv')):
         os.remove(os.path.join(work, 'masks.csv'))

@@ -34,7 +34,7 @@ for site in colon liver lung pancreas; do
             kind="--database merged" # of what the split names
             case $database in
             merged) split=$work/merged/$site ;;
-            masked) kind="--database masked --mask mask_slices" ;;
+            masked) kind="--database masked --mask mask" ;;
             esac
             out=$work/tables/${site}_${task}_$database
             # shellcheck disable=SC2086

@@ -382,8 +382,8 @@ test_assess_locations(void **state)
                                      .n_shown = 5,
                                      .run_first = 2,
                                      .run_last = 6,
-                                     .shown_first = 4,
-                                     .shown_last = 8};
+                                     .n_structure = 5,
+                                     .n_in_run = 3};
     cmir_eval_location hits[2] = {good, good};
     cmir_eval_localisation out;
 
@@ -391,6 +391,7 @@ test_assess_locations(void **state)
     hits[1].n_inside = 1;
     hits[1].run_first = 5;
     hits[1].run_last = 8;
+    hits[1].n_in_run = 4;
     OK(cmir_evaluate_locations(&s->in, &s->opt, hits, 2, &out, &err));
     assert_true(out.n_hits == 2 && out.n_queries == 1 && out.n_groups == 1);
     assert_true(out.ratio.value == 0.5 && isnan(out.ratio.low)); /* one patient */
@@ -415,7 +416,9 @@ test_assess_locations(void **state)
     BAD_HIT(n_shown, 0, "0 of 10 slices");
     BAD_HIT(n_shown, 11, "11 of 10 slices");
     BAD_HIT(run_first, 7, "run 7:6");
-    BAD_HIT(shown_first, 9, "slices 9:8");
+    BAD_HIT(n_in_run, 6, "6 of 5 in the run");
+    BAD_HIT(run_first, 5, "3 of 5 in the run 5:6");
+    BAD_HIT(n_structure, 4, "3 of 4 in the run");
 #undef BAD_HIT
     s->opt.n_bootstrap = CMIR_EVAL_MAX_ROUNDS + 1;
     FAILS(cmir_evaluate_locations(&s->in, &s->opt, hits, 1, &out, &err), CMIR_EINVAL, "at most");

@@ -364,6 +364,18 @@ test_bad_queries(void **unused)
     o.last_slice = slices_of(0) - 1;
     FAILS(cmir_search_stored(archive, archive, "v0", &o, &result, &err), CMIR_EINVAL, "air");
     o = options_none();
+    o.slices = (const uint32_t[]){2, 2};
+    o.n_slices = 2;
+    FAILS(cmir_search_stored(archive, archive, "v0", &o, &result, &err), CMIR_EINVAL, "no slice 2");
+    FAILS(cmir_search_volume(archive, encoder, volume, &o, &result, &err), CMIR_EINVAL, "rise");
+    o.slices = (const uint32_t[]){2, 8};
+    FAILS(cmir_search_stored(archive, archive, "v0", &o, &result, &err), CMIR_EINVAL, "no slice 8");
+    o.n_slices = 0;
+    FAILS(cmir_search_stored(archive, archive, "v0", &o, &result, &err), CMIR_EINVAL, "none");
+    o.n_slices = 1;
+    o.slices_given = true;
+    FAILS(cmir_search_stored(archive, archive, "v0", &o, &result, &err), CMIR_EINVAL, "one by one");
+    o = options_none();
     o.where = "Modality =";
     FAILS(cmir_search_stored(archive, archive, "v0", &o, &result, &err), CMIR_EINVAL, "filter");
     o = options_none();
@@ -524,6 +536,47 @@ check_same_result(const cmir_result *a, const cmir_result *b)
         assert_true(x->query_first == y->query_first && x->query_last == y->query_last);
         assert_memory_equal(x->match_mm, y->match_mm, sizeof x->match_mm);
     }
+}
+
+/* Slices one by one: a range of them is that range; with gaps, just these take part, whether the query
+ * is stored or given. */
+static void
+test_slices_one_by_one(void **unused)
+{
+    static const uint32_t range[] = {1, 2, 3, 4}, gaps[] = {0, 3, 4};
+    cmir_archive *archive = open_archive(CMIR_READ);
+    cmir_search_options o = options_none(), whole = o;
+    cmir_embeddings query;
+    cmir_result *a, *b;
+
+    (void)unused;
+    o.slices = range;
+    o.n_slices = 4;
+    whole.slices_given = true;
+    whole.first_slice = 1;
+    whole.last_slice = 4;
+    OK(cmir_search_stored(archive, archive, "v3", &o, &a, &err));
+    OK(cmir_search_stored(archive, archive, "v3", &whole, &b, &err));
+    check_same_result(a, b);
+    cmir_result_free(a);
+    cmir_result_free(b);
+    o.slices = gaps;
+    o.n_slices = 3;
+    OK(cmir_archive_embeddings(archive, "v3", &query, &err));
+    OK(cmir_search_stored(archive, archive, "v3", &o, &a, &err));
+    OK(cmir_search_embeddings(archive, &query, "v3", &o, &b, &err));
+    assert_true(a->first_slice == 0 && a->last_slice == 4);
+    for (size_t i = 0; i < a->n_hits; i++) {
+        assert_int_equal(a->hits[i].n_matches, 3);
+        assert_int_equal(b->hits[i].n_matches, 3);
+        for (uint32_t k = 0; k < 3; k++)
+            assert_true(a->hits[i].matches[k].query_slice == gaps[k] &&
+                        b->hits[i].matches[k].query_slice == gaps[k]);
+    }
+    cmir_result_free(a);
+    cmir_result_free(b);
+    cmir_embeddings_free(&query);
+    cmir_archive_close(archive);
 }
 
 #define N_QUERIES 150u /* more than are worked on at once */
@@ -691,15 +744,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_search_against_loop),
-        cmocka_unit_test(test_file_and_stored_agree),
-        cmocka_unit_test(test_exclusion),
-        cmocka_unit_test(test_bad_queries),
-        cmocka_unit_test(test_other_encoder),
-        cmocka_unit_test(test_adding_again),
-        cmocka_unit_test(test_empty_archive),
-        cmocka_unit_test(test_score_names),
-        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_search_against_loop),   cmocka_unit_test(test_slices_one_by_one),
+        cmocka_unit_test(test_file_and_stored_agree), cmocka_unit_test(test_exclusion),
+        cmocka_unit_test(test_bad_queries),           cmocka_unit_test(test_other_encoder),
+        cmocka_unit_test(test_adding_again),          cmocka_unit_test(test_empty_archive),
+        cmocka_unit_test(test_score_names),           cmocka_unit_test(test_batch),
     };
 
     return cmocka_run_group_tests_name("engine", tests, set_up, tear_down);

@@ -155,6 +155,15 @@ test_refusals(void **unused)
     o.where = "n =";
     FAILS(cmir_archive_fit(base, new, &o, &err), CMIR_EINVAL, "filter");
     o = options_of(8);
+    o.volumes = (const char *const[]){"v1", "v2"};
+    o.n_volumes = 1;
+    FAILS(cmir_archive_fit(base, new, &o, &err), CMIR_EINVAL, "two volumes or more");
+    o.volumes = (const char *const[]){"v2", "v1"};
+    o.n_volumes = 2;
+    FAILS(cmir_archive_fit(base, new, &o, &err), CMIR_EINVAL, "order");
+    o.volumes = (const char *const[]){"v1", "w"};
+    FAILS(cmir_archive_fit(base, new, &o, &err), CMIR_ENOTFOUND, "w");
+    o = options_of(8);
     o.n_threads = 257;
     FAILS(cmir_archive_fit(base, new, &o, &err), CMIR_EINVAL, "257 threads");
     o.struct_nbytes--;
@@ -207,6 +216,33 @@ test_progress(void **unused)
     calls = (struct calls){0};
     OK(cmir_archive_fit(base, in_folder("done"), &o, &err));
     assert_true(calls.n == 2 * N_VOLUMES - 1 && calls.total == calls.n);
+    cmir_archive_close(base);
+}
+
+/* Volumes by their ids are learnt from as those that a filter passes; all are written. */
+static void
+test_learnt_from_named_volumes(void **unused)
+{
+    static const char *const some[] = {"v0", "v2", "v3"};
+    cmir_archive *base = open_archive("base", CMIR_READ), *fitted[2];
+    cmir_fit_options o = options_of(8);
+
+    (void)unused;
+    o.where = "n = 'v0' or n = 'v2' or n = 'v3'";
+    OK(cmir_archive_fit(base, in_folder("filtered"), &o, &err));
+    o.where = NULL;
+    o.volumes = some;
+    o.n_volumes = 3;
+    OK(cmir_archive_fit(base, in_folder("named"), &o, &err));
+    fitted[0] = open_archive("filtered", CMIR_READ);
+    fitted[1] = open_archive("named", CMIR_READ);
+    const cmir_archive_info *a = cmir_archive_get_info(fitted[0]),
+                            *b = cmir_archive_get_info(fitted[1]);
+    assert_string_equal(a->encoder_sha256, b->encoder_sha256);
+    assert_int_equal(b->whitening->n_volumes, 3);
+    assert_true(a->n_volumes == N_VOLUMES && b->n_volumes == N_VOLUMES);
+    for (int i = 0; i < 2; i++)
+        cmir_archive_close(fitted[i]);
     cmir_archive_close(base);
 }
 
@@ -307,6 +343,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_learnt_from_named_volumes),
         cmocka_unit_test(test_threads_make_no_difference),
         cmocka_unit_test(test_apply),
         cmocka_unit_test(test_given_embeddings),

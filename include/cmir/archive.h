@@ -104,6 +104,9 @@ typedef struct cmir_fit_options {
     size_t struct_nbytes; /* sizeof (cmir_fit_options) */
     uint32_t dims;        /* 1..dim: numbers a slice in the new archive; 0: 64 */
     const char *where;    /* which volumes the whitening is learnt from (search.h); NULL: all */
+    const char *const *volumes; /* ids, in order (bytewise): of those, only these; NULL: all.  Not
+                             kept in the new archive, as `where` is */
+    size_t n_volumes;
     uint32_t n_threads;   /* 0: the CPUs this process may use */
     cmir_progress_fn progress; /* volumes: those learnt from, then those written */
     void *progress_ctx;
@@ -120,7 +123,8 @@ typedef struct cmir_fit_options {
  * encoder, the one of `archive`.  `dir` appears whole or not at all.
  *
  * CMIR_EINVAL: `archive` is fitted; dims beyond its dim, or beyond what its slices span; fewer than
- * two volumes to learn from; `where`.  CMIR_EEXIST: something is at `dir`, or at DIR.partial, where
+ * two volumes to learn from; `where`; `volumes` out of order.  CMIR_ENOTFOUND: one of them is not
+ * in the archive.  CMIR_EEXIST: something is at `dir`, or at DIR.partial, where
  * the new archive is made.  CMIR_ECANCELLED, CMIR_EIO, CMIR_ENOMEM, CMIR_ECORRUPT (a stored volume).
  * Memory: three matrices of dim x dim float64, and some 200 MB.  `archive` is only read. */
 CMIR_API cmir_status

@@ -77,6 +77,8 @@ typedef struct cmir_eval_options {
     uint32_t n_shuffles;     /* of databases, for votes and the spread of random lists; 0: 2,000 */
     uint64_t seed;
     bool allow_leak;         /* a query's own group may be in its database; every table says so */
+    bool seen;               /* the embeddings were whitened with volumes of the queries' groups: every
+                                table says so; no figure depends on it */
     cmir_progress_fn progress; /* units: a query of a line, a pair of methods on a metric */
     void *progress_ctx;
 } cmir_eval_options;
@@ -135,6 +137,7 @@ typedef struct cmir_evaluation {
     size_t n_queries, n_groups; /* groups: patients of the queries */
     uint32_t n_short;           /* queries for which a method found fewer than the largest k */
     bool leak;                  /* a query's group is in its database */
+    bool seen;                  /* as the options say */
 } cmir_evaluation;
 
 /* cmir_evaluate() scores the lists; options NULL: every default.  One seed gives one result; a line
@@ -156,7 +159,8 @@ typedef struct cmir_eval_location {
     uint32_t n_matches, n_inside;      /* matches; of them, those with a slice that shows it */
     uint32_t n_slices, n_shown;        /* the hit's slices, air left out; of them, those that show it */
     uint32_t run_first, run_last;      /* the matched run */
-    uint32_t shown_first, shown_last;  /* the first and the last slice that shows it */
+    uint32_t n_structure, n_in_run;    /* the hit's slices that show it, air as well, with or without
+                                          gaps; of them, those of the run */
 } cmir_eval_location;
 
 /* How well the hits of one method are placed: means over the hits of a query, then over queries, with
@@ -165,7 +169,7 @@ typedef struct cmir_eval_localisation {
     cmir_eval_figure ratio;  /* localisation ratio: n_inside / n_matches */
     cmir_eval_figure chance; /* of a match with any slice: n_shown / n_slices */
     cmir_eval_figure gain;   /* ratio / chance, of the means */
-    cmir_eval_figure iou;    /* intersection over union of the run and the slices that show it */
+    cmir_eval_figure iou;    /* intersection over union of the run's slices and those that show it */
     cmir_eval_figure placed; /* share of hits whose iou is CMIR_EVAL_PLACED or more */
     size_t n_hits, n_queries, n_groups; /* that have any */
 } cmir_eval_localisation;
@@ -173,7 +177,8 @@ typedef struct cmir_eval_localisation {
 
 /* out[n_methods] of the hits given, in any order.  Of the input no list is scored; input and options
  * are those of cmir_evaluate(), as are the errors.  CMIR_EINVAL too: a number out of range, a hit
- * twice or of no database of its query, n_matches or n_shown 0, a part larger than its whole. */
+ * twice or of no database of its query, n_matches or n_shown 0, a part larger than its whole or than
+ * what it is a part of. */
 CMIR_API cmir_status
 cmir_evaluate_locations(const cmir_eval_input *input, const cmir_eval_options *options,
                         const cmir_eval_location *hits, size_t n_hits, cmir_eval_localisation *out,

@@ -52,6 +52,8 @@ typedef struct cmir_search_options {
     uint32_t limit;        /* hits wanted; 0: 10 */
     bool slices_given;     /* false: the whole query */
     uint32_t first_slice, last_slice; /* of the query, 0-based, inclusive */
+    const uint32_t *slices; /* instead: just these of the query, rising; NULL: not asked */
+    size_t n_slices;
     const char *where;     /* filter on the catalogue, or NULL.  Comparisons (= != < <= > >=) of
                               a field with a number or a 'text', joined by and, or, not,
                               parentheses; fields: Modality, BodyPartExamined, PatientID, PatientSex,
@@ -98,7 +100,7 @@ struct cmir_contrast;
 typedef struct cmir_result {
     cmir_score score;
     const cmir_record *query;  /* info, slices and marks of the query; from an archive or a file */
-    uint32_t first_slice, last_slice; /* of the query, as searched */
+    uint32_t first_slice, last_slice; /* of the query, as searched: the first and the last */
     const cmir_hit *hits;      /* best first; ties by volume id unless the score says otherwise */
     size_t n_hits;
     uint64_t n_candidates;     /* volumes that passed the filters */

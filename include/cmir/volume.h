@@ -161,6 +161,16 @@ CMIR_API double cmir_volume_slice_mm(const cmir_volume *volume, cmir_plane plane
 CMIR_API const char *cmir_volume_slice_uid(const cmir_volume *volume, cmir_plane plane,
                                            uint32_t index);
 
+/* cmir_mask_read() tells in which slices of `volume`, in `plane`, a mask marks something: a NIfTI file
+ * on the same grid, in which a voxel > 0 is marked.  shown[i] becomes 1 for such a slice, else 0;
+ * n_slices are those that cmir_volume_stack() tells of the volume.  A mask that marks nothing is fine.
+ * CMIR_EMISMATCH: it lies on another grid: other sizes, a step along an axis that differs by more than
+ * 1e-3 of its length, or a first voxel more than 0.01 mm away.  CMIR_EINVAL: n_slices, or dims and
+ * affine of `volume` are unknown (given embeddings).  Else what opening and loading a volume returns. */
+CMIR_API cmir_status
+cmir_mask_read(const char *path, const cmir_volume_info *volume, cmir_plane plane, uint8_t *shown,
+               uint32_t n_slices, cmir_error *err);
+
 /* cmir_nifti_write() writes `voxels` (dims[0] fastest) as NIfTI-1 int16, gzipped if the path ends
  * in .gz, with the LPS affine converted to NIfTI's RAS as sform.  Replaces an existing file only
  * when the whole new one is written. */

@@ -131,6 +131,7 @@ describe(cmir_eval_job *job, cmir_evaluation *out, cmir_error *err)
     out->n_groups = job->n_query_groups;
     out->n_short = job->n_short;
     out->leak = job->leak;
+    out->seen = job->opt.seen;
     return CMIR_OK;
 }
 

@@ -21,12 +21,13 @@ check_numbers(const cmir_eval_input *in, const cmir_eval_location *h, size_t i, 
         return FAIL(err, CMIR_EINVAL, "location %zu: there is no method %u, query %u or volume %u",
                     i, h->method, h->query, h->volume);
     if (h->n_matches == 0 || h->n_inside > h->n_matches || h->n_shown == 0 ||
-        h->n_shown > h->n_slices || h->run_first > h->run_last || h->shown_first > h->shown_last)
+        h->n_shown > h->n_slices || h->n_shown > h->n_structure || h->run_first > h->run_last ||
+        h->n_in_run > h->n_structure || h->n_in_run > h->run_last - h->run_first + 1)
         return FAIL(err, CMIR_EINVAL,
-                    "'%s', location %zu: %u of %u matches, %u of %u slices, run %u:%u and slices "
+                    "'%s', location %zu: %u of %u matches, %u of %u slices, %u of %u in the run "
                     "%u:%u cannot be",
                     in->volumes[h->volume].id, i, h->n_inside, h->n_matches, h->n_shown,
-                    h->n_slices, h->run_first, h->run_last, h->shown_first, h->shown_last);
+                    h->n_slices, h->n_in_run, h->n_structure, h->run_first, h->run_last);
     return CMIR_OK;
 }
 
@@ -83,12 +84,9 @@ check_hits(cmir_eval_job *job, const cmir_eval_location *hits, size_t n, cmir_er
 static double
 overlap(const cmir_eval_location *h)
 {
-    const double first = fmax(h->run_first, h->shown_first),
-                 last = fmin(h->run_last, h->shown_last);
-    const double both = fmax(0, last - first + 1);
+    const double run = (double)h->run_last - h->run_first + 1;
 
-    return both /
-           ((double)h->run_last - h->run_first + 1 + h->shown_last - h->shown_first + 1 - both);
+    return h->n_in_run / (run + h->n_structure - h->n_in_run);
 }
 
 /* Means over the hits of each query: sums[N_FIGURES][n_queries], NAN where it has none. */

@@ -72,12 +72,17 @@ learn(struct fit *f, cmir_error *err)
     const cmir_archive_info *info = &f->archive->info;
     const uint32_t dims = f->options->dims == 0 ? DEFAULT_DIMS : f->options->dims;
     const char *where = f->options->where;
+    const cmir_without without = {.among = f->options->volumes, .n_among = f->options->n_volumes};
     cmir_error cause = {0};
-    cmir_snapshot *chosen;
-    cmir_status st = cmir_snapshot_open(f->archive->store, where, &chosen, err);
+    cmir_snapshot *passing, *chosen = NULL;
+    cmir_status st = cmir_snapshot_open(f->archive->store, where, &passing, err);
 
     if (st != CMIR_OK)
         return st;
+    if ((st = cmir_snapshot_without(passing, &without, &chosen, err)) != CMIR_OK) {
+        cmir_snapshot_close(passing);
+        return st;
+    }
     f->n_learnt = cmir_snapshot_count(chosen);
     st = cmir_whitening_new(info->dim, dims, info->encoder_name, info->encoder_sha256,
                             where == NULL ? "" : where, &f->whitening, &cause);
@@ -87,6 +92,7 @@ learn(struct fit *f, cmir_error *err)
         st = FAIL(err, st, "%s: %s", info->dir, cause.msg);
     f->done = f->n_learnt;
     cmir_snapshot_close(chosen);
+    cmir_snapshot_close(passing);
     return st;
 }
 

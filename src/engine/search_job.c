@@ -31,18 +31,51 @@ make_rows(uint32_t n, uint32_t dim, const char *name, cmir_search_job *out, cmir
     return CMIR_OK;
 }
 
-static cmir_status
-take_embeddings(const cmir_embeddings *e, uint32_t first, uint32_t last, const char *name,
-                cmir_search_job *out, cmir_error *err)
-{
-    cmir_status st = make_rows(last - first + 1, e->dim, name, out, err);
+/* The slices of a query that are searched with. */
+struct part {
+    uint32_t first, last;
+    const uint32_t *slices; /* rising; NULL: all from the first to the last */
+    size_t n, next;
+};
 
-    for (uint32_t i = first; i <= last && st == CMIR_OK; i++) {
+/* Whether it has the slice; asked of rising slices. */
+static bool
+part_has(struct part *part, uint32_t slice)
+{
+    if (slice < part->first || slice > part->last)
+        return false;
+    while (part->slices != NULL && part->next < part->n && part->slices[part->next] < slice)
+        part->next++;
+    return part->slices == NULL || (part->next < part->n && part->slices[part->next] == slice);
+}
+
+static struct part
+part_of(const cmir_search_options *o, uint32_t n_slices)
+{
+    struct part part = {0, n_slices - 1, o->slices, o->n_slices, 0};
+
+    if (o->slices != NULL) {
+        part.first = o->slices[0];
+        part.last = o->slices[o->n_slices - 1];
+    } else if (o->slices_given) {
+        part.first = o->first_slice;
+        part.last = o->last_slice;
+    }
+    return part;
+}
+
+static cmir_status
+take_embeddings(const cmir_embeddings *e, struct part part, const char *name, cmir_search_job *out,
+                cmir_error *err)
+{
+    cmir_status st = make_rows(part.last - part.first + 1, e->dim, name, out, err);
+
+    for (uint32_t i = part.first; i <= part.last && st == CMIR_OK; i++) {
         const uint32_t width = out->query.padded_dim, taken = out->query.n_rows;
         const float *from = e->rows + (size_t)i * e->dim;
         const double norm = cmir_row_norm(from, e->dim);
 
-        if (e->marks[i] & CMIR_SLICE_AIR)
+        if (!part_has(&part, i) || (e->marks[i] & CMIR_SLICE_AIR) != 0)
             continue;
         if (!(norm > 0) || isinf(norm))
             return FAIL(err, CMIR_EINVAL, "%s: the embedding of slice %u has no direction", name,
@@ -56,18 +89,18 @@ take_embeddings(const cmir_embeddings *e, uint32_t first, uint32_t last, const c
 /* The stored rows themselves: fixed once more, as embeddings, some elements would come out another
  * integer. */
 static cmir_status
-take_stored(const cmir_rows *rows, uint32_t first, uint32_t last, const char *name,
-            cmir_search_job *out, cmir_error *err)
+take_stored(const cmir_rows *rows, struct part part, const char *name, cmir_search_job *out,
+            cmir_error *err)
 {
     cmir_status st;
 
     if (!cmir_rows_slices_rise(rows))
         return FAIL(err, CMIR_ECORRUPT, "%s: impossible slice numbers", name);
-    st = make_rows(last - first + 1, rows->dim, name, out, err);
+    st = make_rows(part.last - part.first + 1, rows->dim, name, out, err);
     for (uint32_t r = 0; r < rows->n_scored && st == CMIR_OK; r++) {
         const uint32_t width = out->query.padded_dim, taken = out->query.n_rows;
 
-        if (rows->slice[r] < first || rows->slice[r] > last)
+        if (!part_has(&part, rows->slice[r]))
             continue;
         memcpy(out->rows + (size_t)taken * width, rows->exact + (size_t)r * width,
                width * sizeof *out->rows);
@@ -147,6 +180,15 @@ cmir_status
 cmir_search_check_slices(const cmir_search_options *o, const char *name, uint32_t n_slices,
                          cmir_error *err)
 {
+    for (size_t i = 0; o->slices != NULL && i < o->n_slices; i++)
+        if (o->slices[i] >= n_slices || (i > 0 && o->slices[i] <= o->slices[i - 1]))
+            return FAIL(err, CMIR_EINVAL,
+                        "%s: no slice %u here; slices rise, and it has the slices 0:%u", name,
+                        o->slices[i], n_slices - 1);
+    if (o->slices != NULL && (o->n_slices == 0 || o->slices_given))
+        return FAIL(err, CMIR_EINVAL, "%s: %s", name,
+                    o->n_slices == 0 ? "none of its slices are wanted"
+                                     : "its slices are given as a range and one by one");
     if (!o->slices_given)
         return CMIR_OK;
     if (o->first_slice > o->last_slice || o->last_slice >= n_slices)
@@ -163,9 +205,8 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
     cmir_engine_result *result = job->result;
     const cmir_volume_info *info = &result->query->info;
     cmir_without without = cmir_search_exclusion(o, info);
-    const uint32_t first = o->slices_given ? o->first_slice : 0;
-    const uint32_t last = o->slices_given ? o->last_slice : result->query->n_slices - 1;
     const double start = seconds_now();
+    struct part part;
     cmir_status st;
 
     if (asked != NULL) {
@@ -175,16 +216,17 @@ cmir_search_job_start(cmir_search_job *job, const cmir_snapshot *base, const cmi
     job->scores_only = o->scores_only;
     result->view.query = result->query;
     result->view.score = o->score;
-    result->view.first_slice = first;
-    result->view.last_slice = last;
     if ((st = cmir_search_check_slices(o, info->volume_id, result->query->n_slices, err)) !=
         CMIR_OK)
         return st;
-    st = stored == NULL ? take_embeddings(e, first, last, info->volume_id, job, err)
-                        : take_stored(stored, first, last, info->volume_id, job, err);
+    part = part_of(o, result->query->n_slices);
+    result->view.first_slice = part.first;
+    result->view.last_slice = part.last;
+    st = stored == NULL ? take_embeddings(e, part, info->volume_id, job, err)
+                        : take_stored(stored, part, info->volume_id, job, err);
     if (st == CMIR_OK && job->query.n_rows == 0)
         st = FAIL(err, CMIR_EINVAL, "%s: the slices %u:%u hold only air: nothing to search for",
-                  info->volume_id, first, last);
+                  info->volume_id, part.first, part.last);
     if (st == CMIR_OK)
         st = cmir_snapshot_without(base, &without, &job->snapshot, err);
     if (st == CMIR_OK && o->score == CMIR_ORDERED)
@@ -321,7 +363,8 @@ gather_evidence(cmir_search_job *job, const cmir_search_options *o, uint32_t n_t
 
         view->as_calibrated = cmir_search_is_blank(o->where) && view->n_own == 0 &&
                               result->view.first_slice == 0 &&
-                              result->view.last_slice == result->query->n_slices - 1;
+                              result->view.last_slice == result->query->n_slices - 1 &&
+                              (o->slices == NULL || o->n_slices == result->query->n_slices);
         result->view.evidence = view;
     }
     free(cases);

@@ -88,12 +88,24 @@ write_facts(cmir_buf *out, const cmir_evaluation *e, const cmir_evaluation_repor
     cmir_buf_puts(out, "</dl>\n</section>\n");
 }
 
-static void
-write_leak(cmir_buf *out)
+const char *
+cmir_evaluation_caveat(const cmir_evaluation *e)
 {
-    cmir_buf_puts(out,
-                  "<p class=\"notice leak\" role=\"note\">This evaluation leaks: a query's own "
-                  "patient is in its database. Every figure on this page is too good.</p>\n");
+    return e->leak ? " (leaks)" : e->seen ? " (whitening has seen the queries)" : "";
+}
+
+static void
+write_caveats(cmir_buf *out, const cmir_evaluation *e)
+{
+    if (e->leak)
+        cmir_buf_puts(out,
+                      "<p class=\"notice leak\" role=\"note\">This evaluation leaks: a query's own "
+                      "patient is in its database. Every figure on this page is too good.</p>\n");
+    if (e->seen)
+        cmir_buf_puts(
+            out, "<p class=\"notice leak\" role=\"note\">The whitening has seen the queries: it "
+                 "was learnt, without labels, from volumes of the very patients that ask. "
+                 "Figures on this page may be too good.</p>\n");
 }
 
 static void
@@ -171,13 +183,11 @@ cmir_evaluation_report_write(const cmir_evaluation *evaluation, const cmir_eval_
         return st;
     const char *task = options->task == NULL ? "" : options->task;
     cmir_page_open(&page, task, " - evaluation", "Evaluation: ", task);
-    if (evaluation->leak)
-        write_leak(&page);
+    write_caveats(&page, evaluation);
     write_figures(&page, evaluation, input, options);
     if ((st = write_cases(&page, evaluation, input, options, err)) == CMIR_OK) {
         write_facts(&page, evaluation, options);
-        if (evaluation->leak)
-            write_leak(&page);
+        write_caveats(&page, evaluation);
         cmir_page_close(&page);
         st = page.failed ? FAIL(err, CMIR_ENOMEM, "%s: no memory for the report", path)
                          : cmir_file_replace(path, page.data, page.nbytes, err);

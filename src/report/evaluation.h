@@ -17,6 +17,8 @@ void cmir_line_name(cmir_buf *out, const cmir_eval_line *line);
 /* The classes of its marks, such as "line method3"; every method of a page has another colour, up
  * to eight. */
 void cmir_line_class(cmir_buf *out, const cmir_evaluation *e, size_t line);
+/* What stands behind every heading, such as " (leaks)"; "" where there is nothing to say. */
+const char *cmir_evaluation_caveat(const cmir_evaluation *e);
 /* The k of a metric "P@k"; 0 for every other. */
 uint32_t cmir_metric_precision(const char *metric);
 /* Shown at first: precision at k and average precision, as tables of papers have them. */

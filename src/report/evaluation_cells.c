@@ -145,7 +145,7 @@ cmir_evaluation_strip(cmir_buf *out, const cmir_evaluation *e, const cmir_eval_i
     cmir_buf_puts(out, "<section>\n<h2>Query by query</h2>\n<p>A column is a query, by its value "
                        "(below); the colour is its ");
     cmir_html_text(out, e->metrics[metric]);
-    cmir_buf_printf(out, "%s.</p>\n", e->leak ? " (leaks)" : "");
+    cmir_buf_printf(out, "%s.</p>\n", cmir_evaluation_caveat(e));
     write_scale(out);
     cmir_buf_printf(out,
                     "<svg class=\"strip cells\" xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" "
@@ -188,7 +188,7 @@ write_matrix(cmir_buf *out, const cmir_evaluation *e, const cmir_eval_line *line
     }
     cmir_buf_puts(out, "</tbody></table>\n<figcaption>");
     cmir_line_name(out, line);
-    cmir_buf_printf(out, "%s</figcaption></figure>\n", e->leak ? " (leaks)" : "");
+    cmir_buf_printf(out, "%s</figcaption></figure>\n", cmir_evaluation_caveat(e));
 }
 
 void

@@ -96,7 +96,7 @@ cmir_evaluation_curves(cmir_buf *out, const cmir_evaluation *e)
         return;
     p.x_high = (double)c.n - 0.5;
     cmir_buf_printf(out, "<section>\n<h2>Precision at k%s</h2>\n<div class=\"two\"><div>\n",
-                    e->leak ? " (leaks)" : "");
+                    cmir_evaluation_caveat(e));
     cmir_plot_open(out, &p, "Precision at k of every ranking, with 95 % intervals");
     draw_share_axis(out, &p);
     for (size_t i = e->n_lines; i-- > 0;) /* methods on top */
@@ -152,7 +152,7 @@ draw_reliability(cmir_buf *out, const cmir_evaluation *e, size_t number)
                    "share of the vote");
     cmir_buf_puts(out, "</svg>\n<figcaption>");
     cmir_line_name(out, line);
-    cmir_buf_printf(out, "%s</figcaption></figure>\n", e->leak ? " (leaks)" : "");
+    cmir_buf_printf(out, "%s</figcaption></figure>\n", cmir_evaluation_caveat(e));
 }
 
 void

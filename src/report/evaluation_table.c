@@ -59,7 +59,7 @@ static void
 write_table(cmir_buf *out, const cmir_evaluation *e, bool all)
 {
     cmir_buf_puts(out, "<div class=\"wide\"><table class=\"figures\">\n<thead><tr><th>Ranking");
-    cmir_buf_puts(out, e->leak ? " (leaks)</th>" : "</th>");
+    cmir_buf_printf(out, "%s</th>", cmir_evaluation_caveat(e));
     for (size_t m = 0; m < e->n_metrics; m++)
         if (is_shown(e, m, all)) {
             cmir_buf_puts(out, "<th>");
@@ -147,7 +147,7 @@ write_pairs(cmir_buf *out, const cmir_evaluation *e, bool all)
                     "<div class=\"wide\"><table>\n<thead><tr><th>Metric%s</th><th>A</th>"
                     "<th>B</th><th>A &#8722; B</th><th>Wilcoxon p</th><th>Holm</th><th>Sign flip p"
                     "</th><th>Holm</th></tr></thead>\n<tbody>\n",
-                    e->leak ? " (leaks)" : "");
+                    cmir_evaluation_caveat(e));
     for (size_t i = 0; i < e->n_pairs; i++)
         if (all || e->pairs[i].metric == cmir_evaluation_main_metric(e))
             write_pair(out, e, &e->pairs[i]);
@@ -185,7 +185,7 @@ cmir_evaluation_locations(cmir_buf *out, const cmir_evaluation *e,
         "<div class=\"wide\"><table class=\"figures\">\n<thead><tr><th>Ranking%s</th>"
         "<th>Queries</th><th>Hits</th><th>Ratio</th><th>Chance</th><th>&#215; chance</th>"
         "<th>Run IoU</th><th>IoU &#8805; %.1f</th></tr></thead>\n<tbody>\n",
-        e->leak ? " (leaks)" : "", CMIR_EVAL_PLACED);
+        cmir_evaluation_caveat(e), CMIR_EVAL_PLACED);
     for (size_t i = 0; i < n_methods; i++) {
         const cmir_eval_localisation *l = &o->locations[i];
 

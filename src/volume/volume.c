@@ -196,7 +196,7 @@ cmir_volume_check_values(const cmir_volume *volume, bool any_finite, bool varies
 
     if (!any_finite)
         return FAIL(err, CMIR_ECORRUPT, "%s: no voxel has a finite value", path);
-    if (!varies)
+    if (!varies && !volume->may_be_constant)
         return FAIL(err, CMIR_ECORRUPT, "%s: every voxel has the same value, %g", path,
                     (double)first);
     return CMIR_OK;

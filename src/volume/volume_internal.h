@@ -52,6 +52,7 @@ struct cmir_volume {
     const cmir_volume_reader *reader;
     void *reader_state;
     bool slices_apart;            /* each slice can be read without the others, at no more cost */
+    bool may_be_constant;         /* false: a volume whose voxels are all the same is refused */
 
     /* Filled by cmir_volume_load(). */
     uint8_t *voxels;              /* dims[0] * dims[1] * dims[2] elements, native endian */

@@ -46,7 +46,7 @@ class CInput(c.Structure):
 class COptions(c.Structure):
     _fields_ = [('struct_nbytes', c.c_size_t), ('k', c.POINTER(u32)), ('n_k', c.c_size_t), ('n_neighbours', u32),
                 ('positive', c.c_char_p), ('n_bootstrap', u32), ('n_shuffles', u32), ('seed', c.c_uint64),
-                ('allow_leak', c.c_bool), ('progress', PROGRESS), ('progress_ctx', c.c_void_p)]
+                ('allow_leak', c.c_bool), ('seen', c.c_bool), ('progress', PROGRESS), ('progress_ctx', c.c_void_p)]
 
 
 class CFigure(c.Structure):
@@ -69,7 +69,8 @@ class CEvaluation(c.Structure):
     _fields_ = [('metrics', c.POINTER(c.c_char_p)), ('n_metrics', c.c_size_t), ('values', c.POINTER(c.c_char_p)),
                 ('n_values', c.c_size_t), ('positive', c.c_char_p), ('lines', c.POINTER(CLine)),
                 ('n_lines', c.c_size_t), ('pairs', c.POINTER(CPair)), ('n_pairs', c.c_size_t),
-                ('n_queries', c.c_size_t), ('n_groups', c.c_size_t), ('n_short', u32), ('leak', c.c_bool)]
+                ('n_queries', c.c_size_t), ('n_groups', c.c_size_t), ('n_short', u32), ('leak', c.c_bool),
+                ('seen', c.c_bool)]
 
 
 LIB = cmir_ffi.LIB

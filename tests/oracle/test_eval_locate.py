@@ -15,8 +15,14 @@ METHODS = ['maxsim', 'symmetric', 'freq', 'mean']
 FIGURES = ['Ratio', 'Chance', 'RunIou', 'RunPlaced']
 
 
+def slices_of(shown):
+    """As a set: of (first, last), or of a set."""
+    return shown if isinstance(shown, set) else set(range(shown[0], shown[1] + 1))
+
+
 class Case:
-    """An archive and what is known of it: rows and slices that are not air by id, `shown` (first, last) or None."""
+    """An archive and what is known of it: rows and slices that are not air by id, `shown` (first, last), a set of slices,
+    or None."""
 
     def read(self):
         path = self.dir / 'x.npy'
@@ -84,19 +90,21 @@ def matched_run(slices, similar, n):
     return int(there[0]), int(there[-1])
 
 
-def located(c, method, query, k):
-    """[(id, [matches inside, matches], [slices shown, slices], run)] of the first hits, None for those without slices."""
-    own = [s for s in c.scored[query] if c.shown[query][0] <= s <= c.shown[query][1]]
+def located(c, method, query, k, rows=None):
+    """[(id, [matches inside, matches], [slices shown, slices], run)] of the first hits, None for those without slices;
+    of the case's rows, or others."""
+    rows = c.rows if rows is None else rows
+    own = [s for s in c.scored[query] if s in slices_of(c.shown[query])]
     others = [i for i in c.shown if c.patient[i] != c.patient[query]]
-    found = brute_force(method, c.rows[query][own], {i: c.rows[i][c.scored[i]] for i in others})[:k]
+    found = brute_force(method, rows[query][own], {i: rows[i][c.scored[i]] for i in others})[:k]
     out = []
     for _, i in found:
         if c.shown[i] is None:
             out.append(None)
             continue
-        dots = c.rows[query][own] @ c.rows[i][c.scored[i]].T
+        dots = rows[query][own] @ rows[i][c.scored[i]].T
         slices = [c.scored[i][j] for j in dots.argmax(axis=1)]
-        inside = lambda some, i=i: sum(c.shown[i][0] <= s <= c.shown[i][1] for s in some)
+        inside = lambda some, i=i: sum(s in slices_of(c.shown[i]) for s in some)
         out.append((i, [inside(slices), len(slices)], [inside(c.scored[i]), len(c.scored[i])],
                     matched_run(slices, dots.max(axis=1), len(c.rows[i]))))
     return out
@@ -104,7 +112,7 @@ def located(c, method, query, k):
 
 def figures_of(hit, shown):
     _, (inside, matches), (of_it, slices), run = hit
-    a, b = set(range(run[0], run[1] + 1)), set(range(shown[0], shown[1] + 1))
+    a, b = slices_of(run), slices_of(shown)
     iou = len(a & b) / len(a | b)
     return inside / matches, of_it / slices, iou, iou >= .6
 

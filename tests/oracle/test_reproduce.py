@@ -130,11 +130,34 @@ def test_databases_are_as_documented(work):
 
 
 def test_masks_mark_the_slices_that_segmentations_mark(work, phantom):
-    ranges = {r['name']: r['mask_slices'] for r in rows(work / 'masks.csv')}
-    assert len(ranges) == 28
-    for name, text in ranges.items():
-        marked = np.flatnonzero(np.asanyarray(nib.load(phantom / 'masks' / name).dataobj).sum((0, 1)))
-        assert text == f'{marked[0]}:{marked[-1]}', name
+    """Named once for all, read for each table; every slice that is searched is one that nibabel finds marked."""
+    assert {r['name']: os.path.basename(r['mask']) for r in rows(work / 'masks.csv')} == {
+        name: name for name in (os.path.basename(p.strip()) for p in open(work / 'images.txt'))}
+    seen = set()
+    for site in SITES:
+        for task in TASKS:
+            result = json.loads((work / 'tables' / f'{site}_{task}_masked.json').read_text())
+            assert result['Masks'] == {'Files': len(result['Volumes']), 'Empty': 0} and result['WithoutMask'] == 0
+            for v in result['Volumes']:
+                voxels = np.asanyarray(nib.load(phantom / 'masks' / (v['VolumeId'] + '.nii.gz')).dataobj)
+                marked = [s for a, b in v['Runs'] for s in range(a, b + 1)]
+                assert marked == np.flatnonzero(voxels.any((0, 1))).tolist(), v['VolumeId']
+                assert v['MaskSlices'] == [marked[0], marked[-1]]
+                seen.add(v['VolumeId'])
+    assert len(seen) == 28
+
+
+def test_an_empty_segmentation_is_named(phantom, tmp_path):
+    """Where a volume is asked with: it ends the run, as a volume that cannot be read does."""
+    msd = lay_out(phantom, tmp_path / 'msd')
+    with open(phantom / 'honest' / 'colon_test.csv', newline='') as f:
+        name = next(csv.DictReader(f))['testing']
+    path, = msd.glob(f'Task*/labelsTr/{name}')
+    whole = nib.load(path)
+    path.unlink()
+    nib.save(nib.Nifti1Image(np.zeros(whole.shape, np.uint8), whole.affine), path)
+    done = reproduce(msd, phantom / 'honest', tmp_path / 'work')
+    assert done.returncode != 0 and name[:-7] in done.stderr and 'no mask that marks a slice' in done.stderr
 
 
 def test_a_missing_volume_is_named(phantom, tmp_path):
