@@ -3,7 +3,7 @@
 
 import { svg } from "./dom.js";
 
-const THUMB = "M5 7v6H2V7zM5 7l3-5c1.1 0 1.7.7 1.5 1.8L9.1 6h4c.7 0 1.2.6 1 1.3l-1.1 4.900c-.1.5-.5.8-1 .8H5";
+const THUMB = "M5 7v6H2V7zM5 7l3-5c1.1 0 1.7.7 1.5 1.8L9.1 6h4c.7 0 1.2.6 1 1.3l-1.1 4.9c-.1.5-.5.8-1 .8H5";
 const ICONS = {
   scroll: "M8 2v12M8 2 5 5M8 2l3 3M8 14l-3-3M8 14l3-3",
   window: "M8 2a6 6 0 1 0 0 12zM8 2a6 6 0 0 1 0 12",
