@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "http_internal.h"
 #include "text.h"
 
@@ -201,7 +202,7 @@ static unsigned
 begin_upload(request *r, char message[200])
 {
     cmir_error err = {0};
-    char *incoming, id[SERVER_ID_NBYTES], name[64];
+    char *incoming, id[FILES_ID_NCHARS + 1], name[64];
 
     if (server_state_folder(r->server, "incoming", &incoming, &err) != CMIR_OK)
         return refuse(message, 500, "the upload cannot be written");
@@ -210,7 +211,8 @@ begin_upload(request *r, char message[200])
     if (r->upload == NULL)
         return refuse(message, 503, "no memory");
     r->upload->fd = -1;
-    server_new_id(id);
+    if (files_new_id(id, &err) != CMIR_OK)
+        return refuse(message, 500, "no random numbers");
     snprintf(name, sizeof name, "incoming/%s", id);
     if (server_state_folder(r->server, name, &r->upload->folder, &err) != CMIR_OK)
         return refuse(message, 507, "the upload cannot be written");

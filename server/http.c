@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "files.h"
 #include "http_internal.h"
 #include "text.h"
 
@@ -263,11 +264,11 @@ split_address(const char *text, char **host, const char **port, cmir_error *err)
 
     *host = NULL;
     if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
-        return server_fail(err, CMIR_EINVAL, "--listen '%s': HOST:PORT is wanted", text);
+        return files_fail(err, CMIR_EINVAL, "--listen '%s': HOST:PORT is wanted", text);
     *port = colon + 1;
     *host = bracketed ? strndup(text + 1, (size_t)(colon - text) - 2)
                       : strndup(text, (size_t)(colon - text));
-    return *host == NULL ? server_fail(err, CMIR_ENOMEM, "no memory") : CMIR_OK;
+    return *host == NULL ? files_fail(err, CMIR_ENOMEM, "no memory") : CMIR_OK;
 }
 
 static cmir_status
@@ -287,12 +288,12 @@ open_socket(const char *listen_at, int *out, cmir_error *err)
         getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, port, &hints, &found);
     free(host);
     if (bad != 0)
-        return server_fail(err, CMIR_EINVAL, "--listen '%s': this is no address (in numbers)",
-                           listen_at);
+        return files_fail(err, CMIR_EINVAL, "--listen '%s': this is no address (in numbers)",
+                          listen_at);
     const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 128) != 0) {
-        st = server_fail(err, CMIR_EIO, "--listen '%s': %s", listen_at, strerror(errno));
+        st = files_fail(err, CMIR_EIO, "--listen '%s': %s", listen_at, strerror(errno));
         if (fd >= 0)
             (void)close(fd);
     }
@@ -321,7 +322,7 @@ http_start(server *s, cmir_error *err)
     s->http = calloc(1, sizeof *s->http);
     if (s->http == NULL) {
         (void)close(fd);
-        return server_fail(err, CMIR_ENOMEM, "no memory");
+        return files_fail(err, CMIR_ENOMEM, "no memory");
     }
     const unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
                            MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG;
@@ -335,8 +336,8 @@ http_start(server *s, cmir_error *err)
         MHD_OPTION_END);
     if (s->http->daemon == NULL) {
         (void)close(fd);
-        return server_fail(err, CMIR_EIO, "--listen '%s': the service cannot start",
-                           s->options.listen);
+        return files_fail(err, CMIR_EIO, "--listen '%s': the service cannot start",
+                          s->options.listen);
     }
     return CMIR_OK;
 }

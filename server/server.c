@@ -16,6 +16,7 @@
 
 #include <sodium.h>
 
+#include "files.h"
 #include "http_internal.h"
 #include "text.h"
 
@@ -23,28 +24,26 @@
 #define DEFAULT_UPLOAD_NBYTES (4ull << 30)
 #define DEFAULT_REQUESTS_PER_MINUTE 1200
 
+static cmir_status
+start_handles(server *s, cmir_error *err)
+{
+    return handles_start(s, &s->handles, err);
+}
+
+static void
+stop_handles(server *s)
+{
+    handles_stop(s->handles);
+}
+
 static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
 } parts[] = {
+    {start_handles, stop_handles},
     {http_start, http_stop}, /* last */
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
-
-cmir_status
-server_fail(cmir_error *err, cmir_status code, const char *format, ...)
-{
-    va_list args;
-
-    if (err == NULL || err->code != CMIR_OK)
-        return code;
-    err->code = code;
-    err->offset = UINT64_MAX;
-    va_start(args, format);
-    (void)vsnprintf(err->msg, sizeof err->msg, format, args);
-    va_end(args);
-    return code;
-}
 
 double
 server_now(void)
@@ -61,15 +60,6 @@ server_sleep(double seconds)
     const struct timespec t = {(time_t)seconds, (long)((seconds - floor(seconds)) * 1e9)};
 
     (void)nanosleep(&t, NULL);
-}
-
-void
-server_new_id(char out[SERVER_ID_NBYTES])
-{
-    uint8_t bytes[(SERVER_ID_NBYTES - 1) / 2];
-
-    randombytes_buf(bytes, sizeof bytes);
-    text_hex(bytes, sizeof bytes, out);
 }
 
 void
@@ -105,26 +95,17 @@ server_state_dir(const server *s)
     return s->state_dir;
 }
 
-static cmir_status
-make_folder(const char *path, cmir_error *err)
+handles *
+server_handles(server *s)
 {
-    struct stat st;
-
-    if (mkdir(path, 0700) == 0 || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
-        return CMIR_OK;
-    return server_fail(err, CMIR_EIO, "%s: cannot be made: %s", path, strerror(errno));
+    return s->handles;
 }
 
 cmir_status
 server_state_folder(const server *s, const char *name, char **out, cmir_error *err)
 {
-    const size_t n = strlen(s->state_dir) + strlen(name) + 2;
-
-    *out = malloc(n);
-    if (*out == NULL)
-        return server_fail(err, CMIR_ENOMEM, "no memory");
-    snprintf(*out, n, "%s/%s", s->state_dir, name);
-    const cmir_status st = make_folder(*out, err);
+    *out = files_path(s->state_dir, name, (char *)NULL);
+    const cmir_status st = files_mkdir(*out, err);
     if (st != CMIR_OK) {
         free(*out);
         *out = NULL;
@@ -149,13 +130,9 @@ prepare(server *s, const server_options *options, cmir_error *err)
         s->options.upload_nbytes = DEFAULT_UPLOAD_NBYTES;
     if (s->options.requests_per_minute == 0)
         s->options.requests_per_minute = DEFAULT_REQUESTS_PER_MINUTE;
-    const size_t n = strlen(options->archive) + sizeof "/service";
-    s->state_dir = options->state != NULL ? strdup(options->state) : malloc(n);
-    if (s->state_dir == NULL)
-        return server_fail(err, CMIR_ENOMEM, "no memory");
-    if (options->state == NULL)
-        snprintf(s->state_dir, n, "%s/service", options->archive);
-    return make_folder(s->state_dir, err);
+    s->state_dir = options->state != NULL ? files_path(options->state, (char *)NULL)
+                                          : files_path(options->archive, "service", (char *)NULL);
+    return files_mkdir(s->state_dir, err);
 }
 
 static void
@@ -176,7 +153,7 @@ server_run(const server_options *options, bool (*stop)(void), void (*ready)(cons
     server s = {0};
     size_t n_started = 0;
     cmir_status st = sodium_init() < 0
-                         ? server_fail(err, CMIR_EIO, "the system gives no random numbers")
+                         ? files_fail(err, CMIR_EIO, "the system gives no random numbers")
                          : CMIR_OK;
 
     (void)signal(SIGPIPE, SIG_IGN);
