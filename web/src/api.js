@@ -81,7 +81,7 @@ export const volumePath = (volume, upload) =>
   (upload ? `uploads/${encodeURIComponent(upload)}/` : "") + `volumes/${encodeURIComponent(volume)}`;
 export const url = (path) => `${PREFIX}/${path}`;
 
-const pause = (ms, signal) =>
+export const pause = (ms, signal) =>
   new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
     signal?.addEventListener("abort", () => {
@@ -96,7 +96,7 @@ export async function finished(job, onProgress, signal) {
     onProgress?.(job);
     if (job.State === "done") return job.Result;
     if (job.State === "failed")
-      throw new ApiError(job.Error?.HttpStatus ?? 500, job.Error?.Message ?? "The work failed.");
+      throw new ApiError(500, job.Error?.Message ?? "The work failed.");
     if (job.State === "cancelled") throw new DOMException("cancelled", "AbortError");
     await pause(wait, signal);
     job = await get(`jobs/${encodeURIComponent(job.JobId)}`, { signal, quiet: true });

@@ -43,7 +43,7 @@ export async function makeReport(body) {
       ({ Report }) => {
         bar.remove();
         text.textContent = "The report is ready: one page with pictures of the query and the hits at their matching slices.";
-        const link = h("a", { class: "button primary", href: Report, target: "_blank", rel: "noopener" }, "Open the report");
+        const link = h("a", { class: "button primary", href: Report, download: "" }, "Save the report");
         footer.replaceChildren(button("Close", () => close()), link);
         link.focus();
       },

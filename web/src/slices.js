@@ -3,7 +3,7 @@
 // lies around the current slice, mostly ahead in the direction of scrolling, so it is fetched before it
 // is asked for; moving then costs a draw.
 
-import { errorOf, ApiError, url, volumePath, query, events } from "./api.js";
+import { errorOf, ApiError, pause, url, volumePath, query, events } from "./api.js";
 
 const KEPT_BYTES = 192 * 1024 * 1024;
 const AHEAD = 24;
@@ -44,13 +44,20 @@ class Pictures {
 const pictures = new Pictures();
 const running = new Map(); // address -> promise: asked once however often wanted
 
-async function load(address, signal) {
+const TRIES = 5;
+
+async function load(address, signal, tries = TRIES) {
   let response;
   try {
     response = await fetch(address, { signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The picture could not be fetched: the service cannot be reached.");
+  }
+  if ((response.status === 429 || response.status === 503) && tries > 1) {
+    // So many requests at once are this page's own doing: it waits as long as it is told to.
+    await pause(1000 * Math.min(10, Number(response.headers.get("Retry-After")) || 1), signal);
+    return load(address, signal, tries - 1);
   }
   if (!response.ok) {
     if (response.status === 401) events.dispatchEvent(new Event("login"));

@@ -12,7 +12,7 @@ function refusedList(refused) {
   if (!refused?.length) return null;
   return h("div", { class: "refused" },
     h("h3", {}, `Not read: ${refused.length}`),
-    h("ul", {}, refused.slice(0, 50).map((r) => h("li", {}, h("b", {}, r.File), " ", h("span", { class: "soft" }, r.Message)))));
+    h("ul", {}, refused.slice(0, 50).map((r) => h("li", {}, h("b", {}, r.File || r.VolumeId), " ", h("span", { class: "soft" }, r.Message)))));
 }
 
 function addedText(result) {
