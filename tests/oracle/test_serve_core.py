@@ -18,7 +18,7 @@ import time
 
 import pytest
 from cli_help import CMIR, NOTICE, archive, body, labels, ok, ok_json, own, refused, run, scans  # noqa: F401
-from service import PASSWORD, Service, add_user, basic, refused_start
+from service_core import PASSWORD, Service, add_user, basic, refused_start
 
 SOURCE = pathlib.Path(os.environ['CMIR_SOURCE'])
 ROW = re.compile(r'\{"(\w+)",\s*"([^"]+)",\s*ROLE_(\w+),\s*BODY_(\w+),\s*(\w+),\s*"([^"]+)"\}')
