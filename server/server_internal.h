@@ -54,8 +54,8 @@ void jobs_count(server *s, uint64_t by_state[JOB_N_STATES], uint64_t *worker_dea
 
 /* Puts a job of `kind` (a row of work.c's table) into the queue with its input (takes the reference),
  * durably, and answers: 202 with Location /api/v1/jobs/ID; 429 where the user has too many waiting.
- * `id` may be NULL: a new one.  False: not accepted. */
-bool job_submit(request *r, const char *kind, const char *id, json_t *input);
+ * `files`: the request's folder, which becomes STATE/FOLDER/ID/files of the job, or NULL. */
+void job_submit(request *r, const char *kind, const char *files, json_t *input);
 
 /* Jobs that the request's user may see: their own; all, as admin. */
 json_t *jobs_list(request *r);
