@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -257,20 +258,41 @@ run_job(jobs *all, job *j)
     json_decref(at);
 }
 
-/* Ended jobs go after a day, and uploads with them; the lock is held. */
+static bool
+has_job(const jobs *all, const char *id)
+{
+    for (const job *j = all->first; j != NULL; j = j->next)
+        if (!has_ended(j) && strcmp(j->id, id) == 0)
+            return true;
+    return false;
+}
+
+static void
+tidy_upload(void *ctx, const char *name)
+{
+    const jobs *all = ctx;
+    char *path = files_path(all->state, "uploads", name, NULL);
+    struct stat st;
+
+    if (stat(path, &st) == 0 && st.st_mtime < time(NULL) - KEEP_S && !has_job(all, name))
+        (void)files_remove_tree(path, NULL);
+    free(path);
+}
+
+/* Ended jobs go after a day, and uploads; the lock is held. */
 static void
 tidy(jobs *all)
 {
     const time_t old = time(NULL) - KEEP_S;
+    char *uploads = files_path(all->state, "uploads", NULL);
 
     for (job *j = all->first, *next; j != NULL; j = next) {
         next = j->next;
-        if (!has_ended(j) || j->finished >= old)
-            continue;
-        if (strcmp(j->kind->name, "upload") == 0)
-            j->kept = false;
-        drop(all, j);
+        if (has_ended(j) && j->finished < old)
+            drop(all, j);
     }
+    (void)files_each(uploads, tidy_upload, all, NULL);
+    free(uploads);
 }
 
 static job *

@@ -154,7 +154,7 @@ job_json(const char *state, const job *j)
 {
     json_t *o = cmir_json_need(json_object()), *file = NULL;
 
-    if (j->state != JOB_QUEUED && j->state != JOB_RUNNING) {
+    if (state != NULL && j->state != JOB_QUEUED && j->state != JOB_RUNNING) {
         char *path = file_of(state, j->id, ".json");
         (void)files_read_json(path, &file, NULL);
         free(path);
