@@ -26,7 +26,7 @@ MAY_SEE = {
 # Shells see include/cmir, their own folder and these.
 SHELLS = {
     "json": [],
-    "cli": ["json/json.h"],
+    "cli": ["json/json.h", "server/server.h"],
     "server": ["json/json.h"],
     "examples": [],
 }
@@ -41,9 +41,10 @@ ENTRY = {
     r"Eigen/.*": ["src/fit/eigen.cc"],
     r"png\.h": ["src/report/png.c"],
     r"jansson\.h": ["src/encode/card.c", "json/json.h", "server/http.h"],
+    r"microhttpd\.h": ["server/http_internal.h"],
     r"isa-l/.*": ["src/io/gzip.c"],
     r"zlib\.h": ["src/io/gzip.c", "src/io/dicom_stream.c", "src/store/segment.c"],
-    r"sodium.*": ["src/base/sha256.c"],
+    r"sodium.*": ["src/base/sha256.c", "server/server.c"],
     r"cpuid\.h|sys/(auxv|syscall)\.h": ["src/base/cpu.c"],
     r"immintrin\.h": ["src/kernel/kernel_avx2.h", "src/kernel/kernel_avx512.h"],
     r"arm_neon\.h": ["src/kernel/kernel_dotprod.c"],
@@ -51,9 +52,9 @@ ENTRY = {
 
 # Headers of C, C++ and POSIX that anybody may include.
 SYSTEM = set("""
-assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h limits.h locale.h
-math.h pthread.h sched.h signal.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
-stdio.h stdlib.h string.h strings.h sys/file.h sys/mman.h sys/resource.h sys/stat.h sys/time.h
+arpa/inet.h assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h limits.h locale.h
+math.h netdb.h netinet/in.h pthread.h sched.h signal.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
+stdio.h stdlib.h string.h strings.h sys/file.h sys/mman.h sys/random.h sys/resource.h sys/socket.h sys/stat.h sys/time.h
 sys/types.h sys/wait.h time.h unistd.h
 algorithm array cerrno climits cmath cstddef cstdint cstdio cstdlib cstring exception functional limits list map memory
 mutex new string unordered_map utility vector

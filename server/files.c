@@ -40,8 +40,8 @@ fail_errno(cmir_error *err, const char *path, const char *what)
     const int cause = errno;
 
     return files_fail(err, cause == ENOENT ? CMIR_ENOTFOUND : CMIR_EIO,
-                      "the service's file %.80s cannot be %s: %s",
-                      slash == NULL ? path : slash + 1, what, strerror(cause));
+                      "the service's file %.80s cannot be %s: %s", slash == NULL ? path : slash + 1,
+                      what, strerror(cause));
 }
 
 char *
@@ -133,8 +133,8 @@ static cmir_status
 sync_folder_of(const char *path, cmir_error *err)
 {
     const char *slash = strrchr(path, '/');
-    char *dir = cmir_json_need(strndup(slash == NULL ? "." : path,
-                                       slash == NULL ? 1 : (size_t)(slash - path)));
+    char *dir = cmir_json_need(
+        strndup(slash == NULL ? "." : path, slash == NULL ? 1 : (size_t)(slash - path)));
     const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const bool good = fd >= 0 && fsync(fd) == 0;
 

@@ -37,7 +37,7 @@ n_cpus(void)
 {
     const long n = sysconf(_SC_NPROCESSORS_ONLN);
 
-    return n < 1 ? 1 : n > (long)MAX_HANDLES ? MAX_HANDLES : (uint32_t)n;
+    return n<1 ? 1 : n>(long) MAX_HANDLES ? MAX_HANDLES : (uint32_t)n;
 }
 
 cmir_status
@@ -45,8 +45,7 @@ handles_start(server *s, handles **out, cmir_error *err)
 {
     const server_options *options = server_get_options(s);
     handles *h = cmir_json_need(calloc(1, sizeof *h));
-    const cmir_status st =
-        cmir_archive_open(options->archive, CMIR_READ, &h->idle[0], err);
+    const cmir_status st = cmir_archive_open(options->archive, CMIR_READ, &h->idle[0], err);
 
     h->dir = options->archive;
     h->n_most = options->n_threads == 0 ? n_cpus() : options->n_threads;
@@ -151,8 +150,7 @@ handle_take(server *s, const char *dir, cmir_archive **out, cmir_error *err)
     if (!mine)
         return files_fail(err, CMIR_EBUSY, "the service is busy: nothing was free for %d s",
                           WAIT_S);
-    const cmir_status st =
-        *out != NULL ? CMIR_OK : cmir_archive_open(h->dir, CMIR_READ, out, err);
+    const cmir_status st = *out != NULL ? CMIR_OK : cmir_archive_open(h->dir, CMIR_READ, out, err);
     if (st != CMIR_OK) {
         (void)pthread_mutex_lock(&h->lock);
         pass_on(h);

@@ -13,15 +13,16 @@
 
 typedef struct server_options {
     const char *archive;
-    const char *listen;          /* HOST:PORT or [IPv6]:PORT; default 127.0.0.1:8043 */
-    const char *state;           /* folder of the service's own state; NULL: ARCHIVE/service */
+    const char *listen; /* HOST:PORT or [IPv6]:PORT; default 127.0.0.1:8043 */
+    const char *state; /* folder of the service's own state; NULL: ARCHIVE/service */
     const char *certificate, *key; /* PEM files: TLS; NULL: none */
-    bool behind_proxy;           /* a proxy in front ends TLS */
-    const char *proxy_user_header; /* name of the header by which a trusted proxy names the user; NULL */
-    const char *proxy_address;   /* the only address from which that header is believed */
-    uint64_t upload_nbytes;      /* largest upload; default 4 GiB */
+    bool behind_proxy; /* a proxy in front ends TLS */
+    const char
+        *proxy_user_header; /* name of the header by which a trusted proxy names the user; NULL */
+    const char *proxy_address; /* the only address from which that header is believed */
+    uint64_t upload_nbytes; /* largest upload; default 4 GiB */
     uint32_t requests_per_minute; /* per user; default 1200 */
-    uint32_t n_threads;          /* for searching; 0: the CPUs */
+    uint32_t n_threads; /* for searching; 0: the CPUs */
 } server_options;
 
 /* server_run() serves until `stop` says so (asked ten times a second), then ends what runs and returns.

@@ -10,13 +10,31 @@
 #include "http.h"
 #include "server.h"
 
+typedef struct handles handles; /* handles.c */
+typedef struct jobs jobs; /* jobs.c */
+
+/* The running service.  Each part has one member, made by its start function and used by its own
+ * file only; server.c starts the parts in order and stops them in reverse. */
+struct server {
+    server_options options; /* complete: defaults filled in */
+    char *state_dir;
+    handles *handles;
+    jobs *jobs;
+    struct http *http; /* http.c */
+};
+
 const server_options *server_get_options(const server *s);
 const char *server_state_dir(const server *s);
+/* "STATE/name", which is made (0700) where it is not there; free(). */
+cmir_status server_state_folder(const server *s, const char *name, char **out, cmir_error *err);
+double server_now(void); /* seconds of a clock that never jumps */
+void server_sleep(double seconds);
+/* One line of JSON on standard error; takes the reference of `fields`.  Nothing of patients. */
+void server_log(const char *event, json_t *fields);
 
 /* ---- handles.c: a cmir_archive is used by one thread at a time, so a request borrows one.  At most
  * as many are out as there are CPUs for searching; others wait their turn, in order, for at most 30 s
  * (CMIR_EBUSY).  `dir` NULL: the served archive; else an upload's, opened for the caller. */
-typedef struct handles handles;
 handles *server_handles(server *s);
 cmir_status handles_start(server *s, handles **out, cmir_error *err);
 void handles_stop(handles *h); /* NULL is fine */
@@ -34,7 +52,6 @@ cmir_status audit_write(server *s, const char *user, const char *what, const cha
 /* ---- jobs.c: work that outlives its request, or that reads what strangers sent: each job runs in a
  * process of its own (child.c), which its crash or its hunger ends and nothing else.  A job is a file
  * STATE/jobs/ID.json from the moment it is accepted. */
-typedef struct jobs jobs;
 jobs *server_jobs(server *s);
 /* Takes up what STATE/jobs holds: what had not ended runs again. */
 cmir_status jobs_start(server *s, jobs **out, cmir_error *err);
@@ -59,7 +76,7 @@ void job_submit(request *r, const char *kind, const char *files, json_t *input);
 
 /* Jobs that the request's user may see: their own; all, as admin. */
 json_t *jobs_list(request *r);
-json_t *job_get(request *r, const char *id);      /* NULL: no such job */
-bool job_remove(request *r, const char *id);      /* cancels what runs, forgets what has ended */
+json_t *job_get(request *r, const char *id); /* NULL: no such job */
+bool job_remove(request *r, const char *id); /* cancels what runs, forgets what has ended */
 
 #endif
