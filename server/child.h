@@ -6,7 +6,8 @@
  *     {What, Done, Total}   how far it is
  *     {At}                  the file (of Input's Files, by its Path) that it reads next
  *     {Keep: true}          something now refers to the job's folder of files
- *     {Result} or {Error: {Status, Message}}   the last line
+ *     {Result} or {Error: {Status, Message}}   the last line;
+ *                           with Audit: {What, Query, Hits} where that is to be remembered
  * It ends when standard input is closed, which is how a job is cancelled and what happens when the
  * service dies. */
 #ifndef CMIR_SERVER_CHILD_H
@@ -23,7 +24,7 @@
 
 typedef struct child {
     pid_t pid;
-    int in;    /* its standard input; closing it stops it */
+    int in; /* its standard input; closing it stops it */
     FILE *out; /* its standard output */
 } child;
 
@@ -41,7 +42,7 @@ typedef json_t *(*job_run)(work *w, const json_t *input, cmir_error *err);
 typedef struct job_kind {
     const char *name;
     job_run run;
-    bool quick;         /* seconds, not minutes: it does not wait behind those that are not */
+    bool quick; /* seconds, not minutes: it does not wait behind those that are not */
     const char *folder; /* STATE/FOLDER/JOBID belongs to the job; NULL: none */
 } job_kind;
 const job_kind *job_kind_find(const char *name); /* NULL: there is no such kind */
@@ -49,7 +50,7 @@ const job_kind *job_kind_find(const char *name); /* NULL: there is no such kind 
 struct work {
     const char *archive, *state, *job_id;
     uint32_t n_threads;
-    json_t *names; /* {Path: what the client called it} */
+    json_t *audit; /* {What, Query, Hits: [ids]}: who searched what, who added what; or NULL */
 };
 int work_progress(void *what, uint64_t done, uint64_t total); /* a cmir_progress_fn; ctx: a word */
 void work_at(const char *path);
@@ -61,7 +62,7 @@ char *work_folder(const work *w, const char *folder);
 cmir_status work_encoder(const work *w, const cmir_archive *archive, cmir_encoder **out,
                          cmir_error *err);
 
-json_t *work_add(work *w, const json_t *input, cmir_error *err);    /* work_add.c */
+json_t *work_add(work *w, const json_t *input, cmir_error *err); /* work_add.c */
 json_t *work_upload(work *w, const json_t *input, cmir_error *err);
 json_t *work_search(work *w, const json_t *input, cmir_error *err); /* work_search.c */
 json_t *work_report(work *w, const json_t *input, cmir_error *err);

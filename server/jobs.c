@@ -4,7 +4,6 @@
  * The one idea: a job is a file before it is anything else, so that what was accepted runs, though the
  * service be killed: what had not ended is queued again at the next start.  Two threads take jobs in
  * order of acceptance, one of them only quick kinds, so that a search need not wait for an upload. */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,49 +12,24 @@
 
 #include "jobs_internal.h"
 
-#define N_THREADS 2
-#define MAX_WAITING 32u     /* of one user */
-#define MAX_JOBS 4096u      /* kept in all */
 #define MAX_ATTEMPTS 3      /* starts of a job that the service did not survive */
 #define MAX_SKIPPED 8u      /* files of a job that end its process */
 #define KEEP_S (24 * 3600)
 #define TIDY_S 60
-
-struct jobs {
-    server *server;
-    const char *state;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    pthread_t threads[N_THREADS];
-    size_t n_threads;
-    job *first;
-    uint64_t n_deaths;
-    bool stopping;
-};
 
 struct lane {
     jobs *jobs;
     bool only_quick;
 };
 
-static bool
-has_ended(const job *j)
+bool
+job_has_ended(const job *j)
 {
     return j->state != JOB_QUEUED && j->state != JOB_RUNNING;
 }
 
-static void
-append(jobs *all, job *j)
-{
-    job **end = &all->first;
-
-    while (*end != NULL)
-        end = &(*end)->next;
-    *end = j;
-}
-
-static void
-drop(jobs *all, job *j)
+void
+job_drop(jobs *all, job *j)
 {
     for (job **p = &all->first; *p != NULL; p = &(*p)->next)
         if (*p == j) {
@@ -66,9 +40,8 @@ drop(jobs *all, job *j)
     job_free(j);
 }
 
-/* The lock is held. */
-static void
-end_job(jobs *all, job *j, job_state state, const json_t *result, const json_t *error)
+void
+job_end(jobs *all, job *j, job_state state, const json_t *result, const json_t *error)
 {
     cmir_error err = {0};
 
@@ -118,7 +91,8 @@ listen_to(jobs *all, job *j, child *c, json_t **last, json_t **at)
         json_int_t done, total;
 
         (void)pthread_mutex_lock(&all->lock);
-        if (json_unpack(line, "{s:s, s:I, s:I}", "What", &what, "Done", &done, "Total", &total) == 0)
+        if (json_unpack(line, "{s:s, s:I, s:I}", "What", &what, "Done", &done, "Total", &total) ==
+            0)
             hear_progress(j, what, done, total);
         if (json_is_true(json_object_get(line, "Keep")))
             j->kept = true;
@@ -165,10 +139,30 @@ death_json(int status)
                        "harmed",
                        WTERMSIG(status));
     else
-        (void)snprintf(text, sizeof text, "the process that worked on it %s; nothing else was harmed",
+        (void)snprintf(text, sizeof text,
+                       "the process that worked on it %s; nothing else was harmed",
                        WEXITSTATUS(status) == CHILD_EXIT_STALLED ? "made no progress"
-                                                                : "ended before it was done");
+                                                                 : "ended before it was done");
     return error_json("CMIR_EUNSUPPORTED", text);
+}
+
+/* What the job did for its user goes into the audit log before anybody can ask for the result. */
+static cmir_status
+remember(jobs *all, const job *j, const json_t *audit, cmir_error *err)
+{
+    const char *what = json_string_value(json_object_get(audit, "What"));
+    const json_t *hits = json_object_get(audit, "Hits"), *id;
+    size_t i;
+
+    if (what == NULL)
+        return CMIR_OK;
+    const char **ids = cmir_json_need(malloc((json_array_size(hits) + 1) * sizeof *ids));
+    json_array_foreach(hits, i, id) ids[i] = json_string_value(id);
+    const cmir_status st =
+        audit_write(all->server, j->user, what, json_string_value(json_object_get(audit, "Query")),
+                    ids, json_array_size(hits), err);
+    free(ids);
+    return st;
 }
 
 /* What became of the job; the lock is held. */
@@ -176,30 +170,35 @@ static void
 conclude(jobs *all, job *j, int status, const json_t *last, json_t *at)
 {
     const json_t *result = json_object_get(last, "Result");
-    json_t *error = json_object_get(last, "Error");
+    json_t *error = json_object_get(last, "Error"), *own = NULL;
+    cmir_error err = {0};
 
+    if (remember(all, j, json_object_get(last, "Audit"), &err) != CMIR_OK) {
+        error = own = error_json(cmir_status_name(err.code), err.msg);
+        result = NULL;
+    }
     if (result != NULL) {
         j->kept = j->kept || strcmp(j->kind->name, "upload") == 0;
-        end_job(all, j, JOB_DONE, result, NULL);
+        job_end(all, j, JOB_DONE, result, NULL);
     } else if (j->cancelled) {
-        end_job(all, j, JOB_CANCELLED, NULL, NULL);
+        job_end(all, j, JOB_CANCELLED, NULL, NULL);
     } else if (all->stopping) {
         j->state = JOB_QUEUED;
         j->attempts--;
         (void)job_save(all->state, j, NULL, NULL, NULL);
     } else if (error != NULL) {
-        end_job(all, j, JOB_FAILED, NULL, error);
+        job_end(all, j, JOB_FAILED, NULL, error);
     } else {
         all->n_deaths++;
         if (skip_and_retry(j, at)) {
             j->state = JOB_QUEUED;
             (void)job_save(all->state, j, NULL, NULL, NULL);
-            return;
+        } else {
+            own = death_json(status);
+            job_end(all, j, JOB_FAILED, NULL, own);
         }
-        json_t *death = death_json(status);
-        end_job(all, j, JOB_FAILED, NULL, death);
-        json_decref(death);
     }
+    json_decref(own);
 }
 
 static uint32_t
@@ -224,9 +223,9 @@ run_job(jobs *all, job *j)
     j->attempts++;
     j->what[0] = '\0';
     json_t *request =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:O}", "Kind", j->kind->name, "JobId", j->id, "Archive",
-                  server_get_options(all->server)->archive, "State", all->state, "Threads",
-                  (json_int_t)child_threads(all), "Input", j->input);
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:O}", "Kind", j->kind->name, "JobId", j->id,
+                  "Archive", server_get_options(all->server)->archive, "State", all->state,
+                  "Threads", (json_int_t)child_threads(all), "Input", j->input);
     cmir_status st = job_save(all->state, j, NULL, NULL, &err);
     (void)pthread_mutex_unlock(&all->lock);
     if (st == CMIR_OK)
@@ -235,7 +234,7 @@ run_job(jobs *all, job *j)
     (void)pthread_mutex_lock(&all->lock);
     if (st != CMIR_OK) {
         json_t *why = error_json(cmir_status_name(st), err.msg);
-        end_job(all, j, JOB_FAILED, NULL, why);
+        job_end(all, j, JOB_FAILED, NULL, why);
         json_decref(why);
         return;
     }
@@ -262,7 +261,7 @@ static bool
 has_job(const jobs *all, const char *id)
 {
     for (const job *j = all->first; j != NULL; j = j->next)
-        if (!has_ended(j) && strcmp(j->id, id) == 0)
+        if (!job_has_ended(j) && strcmp(j->id, id) == 0)
             return true;
     return false;
 }
@@ -288,8 +287,8 @@ tidy(jobs *all)
 
     for (job *j = all->first, *next; j != NULL; j = next) {
         next = j->next;
-        if (has_ended(j) && j->finished < old)
-            drop(all, j);
+        if (job_has_ended(j) && j->finished < old)
+            job_drop(all, j);
     }
     (void)files_each(uploads, tidy_upload, all, NULL);
     free(uploads);
@@ -343,14 +342,14 @@ take_up(void *ctx, const char *name)
         place = &(*place)->next;
     j->next = *place;
     *place = j;
-    if (has_ended(j))
+    if (job_has_ended(j))
         return;
     if (j->state == JOB_RUNNING && j->attempts >= MAX_ATTEMPTS) {
         json_t *why = error_json("CMIR_EUNSUPPORTED", "the service ended each time this job ran");
-        end_job(all, j, JOB_FAILED, NULL, why);
+        job_end(all, j, JOB_FAILED, NULL, why);
         json_decref(why);
     } else if (j->input == NULL) {
-        drop(all, j);
+        job_drop(all, j);
     } else {
         j->state = JOB_QUEUED;
     }
@@ -434,166 +433,4 @@ jobs_count(server *s, uint64_t by_state[JOB_N_STATES], uint64_t *worker_deaths)
         by_state[j->state]++;
     *worker_deaths = all->n_deaths;
     (void)pthread_mutex_unlock(&all->lock);
-}
-
-/* ---- Requests. */
-
-/* Room for one more: the oldest that has ended makes it; the lock is held. */
-static bool
-make_room(jobs *all)
-{
-    size_t n = 0;
-    job *oldest = NULL;
-
-    for (job *j = all->first; j != NULL; j = j->next) {
-        n++;
-        if (oldest == NULL && has_ended(j))
-            oldest = j;
-    }
-    if (n < MAX_JOBS)
-        return true;
-    if (oldest == NULL)
-        return false;
-    drop(all, oldest);
-    return true;
-}
-
-static size_t
-n_waiting(const jobs *all, const char *user)
-{
-    size_t n = 0;
-
-    for (const job *j = all->first; j != NULL; j = j->next)
-        n += !has_ended(j) && strcmp(j->user, user) == 0;
-    return n;
-}
-
-/* The request's files become the folder of the job. */
-static cmir_status
-move_files(const jobs *all, const job *j, const char *from, cmir_error *err)
-{
-    char *folder = files_path(all->state, j->kind->folder, j->id, NULL);
-    char *to = files_path(folder, "files", NULL);
-    cmir_status st = files_mkdir(folder, err);
-
-    if (st == CMIR_OK && rename(from, to) != 0)
-        st = files_fail(err, CMIR_EIO, "the files cannot be kept");
-    free(folder);
-    free(to);
-    return st;
-}
-
-static cmir_status
-accept(jobs *all, job *j, const char *files, cmir_error *err)
-{
-    cmir_status st = job_save(all->state, j, NULL, NULL, err);
-
-    if (st == CMIR_OK && files != NULL)
-        st = move_files(all, j, files, err);
-    if (st != CMIR_OK)
-        job_discard(all->state, j);
-    else
-        append(all, j);
-    return st;
-}
-
-void
-job_submit(request *r, const char *kind, const char *files, json_t *input)
-{
-    jobs *all = server_jobs(request_server(r));
-    job *j = cmir_json_need(calloc(1, sizeof *j));
-    json_t *answer = NULL;
-    cmir_error err = {0};
-    unsigned refusal = 0;
-    char location[64];
-
-    j->in = -1;
-    j->kind = job_kind_find(kind);
-    j->user = cmir_json_need(strdup(request_user(r)));
-    j->input = input;
-    files_now(j->created);
-    cmir_status st = files_new_id(j->id, &err);
-    (void)snprintf(location, sizeof location, "/api/v1/jobs/%s", j->id);
-    (void)pthread_mutex_lock(&all->lock);
-    if (n_waiting(all, j->user) >= MAX_WAITING)
-        refusal = 429;
-    else if (all->stopping || !make_room(all))
-        refusal = 503;
-    else if (st == CMIR_OK && (st = accept(all, j, files, &err)) == CMIR_OK)
-        answer = job_json(all->state, j);
-    (void)pthread_cond_broadcast(&all->changed);
-    (void)pthread_mutex_unlock(&all->lock);
-    if (answer != NULL) {
-        reply_json_at(r, 202, location, answer);
-        return;
-    }
-    job_free(j);
-    if (refusal != 0)
-        reply_error(r, refusal, "%s", refusal == 429 ? "you have too many jobs waiting; try later"
-                                                     : "no room for another job; try later");
-    else
-        reply_status(r, &err);
-}
-
-static bool
-may_see(request *r, const job *j)
-{
-    return request_role(r) == ROLE_ADMIN || strcmp(request_user(r), j->user) == 0;
-}
-
-json_t *
-jobs_list(request *r)
-{
-    jobs *all = server_jobs(request_server(r));
-    json_t *list = cmir_json_need(json_array());
-
-    (void)pthread_mutex_lock(&all->lock);
-    for (const job *j = all->first; j != NULL; j = j->next)
-        if (may_see(r, j))
-            cmir_json_add(list, job_json(NULL, j));
-    (void)pthread_mutex_unlock(&all->lock);
-    return json_pack("{s:o}", "Jobs", list);
-}
-
-/* The lock is held. */
-static job *
-find(request *r, const jobs *all, const char *id)
-{
-    for (job *j = all->first; j != NULL; j = j->next)
-        if (strcmp(j->id, id) == 0)
-            return may_see(r, j) ? j : NULL;
-    return NULL;
-}
-
-json_t *
-job_get(request *r, const char *id)
-{
-    jobs *all = server_jobs(request_server(r));
-
-    (void)pthread_mutex_lock(&all->lock);
-    const job *j = find(r, all, id);
-    json_t *o = j == NULL ? NULL : job_json(all->state, j);
-    (void)pthread_mutex_unlock(&all->lock);
-    return o;
-}
-
-bool
-job_remove(request *r, const char *id)
-{
-    jobs *all = server_jobs(request_server(r));
-
-    (void)pthread_mutex_lock(&all->lock);
-    job *j = find(r, all, id);
-    if (j != NULL && j->state == JOB_RUNNING) {
-        j->cancelled = true;
-        if (j->in >= 0)
-            (void)close(j->in);
-        j->in = -1;
-    } else if (j != NULL && j->state == JOB_QUEUED) {
-        end_job(all, j, JOB_CANCELLED, NULL, NULL);
-    } else if (j != NULL) {
-        drop(all, j);
-    }
-    (void)pthread_mutex_unlock(&all->lock);
-    return j != NULL;
 }

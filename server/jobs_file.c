@@ -127,8 +127,8 @@ progress_json(const job *j)
     json_t *o = cmir_json_need(json_object());
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    const double elapsed = (double)(now.tv_sec - j->since.tv_sec) +
-                           (double)(now.tv_nsec - j->since.tv_nsec) * 1e-9;
+    const double elapsed =
+        (double)(now.tv_sec - j->since.tv_sec) + (double)(now.tv_nsec - j->since.tv_nsec) * 1e-9;
     const double rate = j->done > 0 && elapsed > 0 ? (double)j->done / elapsed : 0;
     cmir_json_set(o, "What", json_string(j->what));
     cmir_json_set(o, "Done", json_integer((json_int_t)j->done));

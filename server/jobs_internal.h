@@ -3,6 +3,7 @@
 #ifndef CMIR_SERVER_JOBS_INTERNAL_H
 #define CMIR_SERVER_JOBS_INTERNAL_H
 
+#include <pthread.h>
 #include <time.h>
 
 #include "child.h"
@@ -35,5 +36,24 @@ void job_free(job *j); /* NULL is fine */
 void job_discard(const char *state, const job *j);
 /* As clients see it; of an ended one the result is read from its file. */
 json_t *job_json(const char *state, const job *j);
+
+#define JOBS_N_THREADS 2
+
+struct jobs {
+    server *server;
+    const char *state;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    pthread_t threads[JOBS_N_THREADS];
+    size_t n_threads;
+    job *first;
+    uint64_t n_deaths;
+    bool stopping;
+};
+
+/* jobs.c.  The lock is held by who calls these. */
+bool job_has_ended(const job *j);
+void job_end(jobs *all, job *j, job_state state, const json_t *result, const json_t *error);
+void job_drop(jobs *all, job *j); /* forgets it and frees it */
 
 #endif

@@ -36,11 +36,24 @@ stop_handles(server *s)
     handles_stop(s->handles);
 }
 
+static cmir_status
+start_jobs(server *s, cmir_error *err)
+{
+    return jobs_start(s, &s->jobs, err);
+}
+
+static void
+stop_jobs(server *s)
+{
+    jobs_stop(s->jobs);
+}
+
 static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
 } parts[] = {
     {start_handles, stop_handles},
+    {start_jobs, stop_jobs},
     {http_start, http_stop}, /* last */
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
@@ -99,6 +112,12 @@ handles *
 server_handles(server *s)
 {
     return s->handles;
+}
+
+jobs *
+server_jobs(server *s)
+{
+    return s->jobs;
 }
 
 cmir_status

@@ -43,6 +43,10 @@ void handle_give(server *s, const char *dir, cmir_archive *archive); /* NULL arc
 /* Threads for one search: its share of the CPUs, by how many handles are out. */
 uint32_t handle_threads(server *s);
 
+/* ---- api_upload.c: the archive of an upload of the request's user; free().  NULL: there is none, and
+ * the request has been answered with 404. */
+char *upload_archive_dir(request *r, const char *upload_id);
+
 /* ---- audit.c: append-only JSON lines, each with the hash of the one before it.  `what` is the route's
  * name; query and hits are volume ids (never names of patients), may be NULL.  Fails only where the log
  * cannot be written: then the request is answered with 500, nothing is shown. */

@@ -15,6 +15,7 @@
 
 #include "child.h"
 #include "server.h"
+#include "text.h"
 
 #define MAX_CPU_S (6 * 3600)
 #define MAX_DATA_NBYTES ((uint64_t)24 << 30)
@@ -54,7 +55,8 @@ now(void)
 static void
 tell(json_t *line)
 {
-    char *text = cmir_json_need(json_dumps(cmir_json_need(line), JSON_COMPACT | JSON_REAL_PRECISION(9)));
+    char *text =
+        cmir_json_need(json_dumps(cmir_json_need(line), JSON_COMPACT | JSON_REAL_PRECISION(9)));
 
     (void)fprintf(stdout, "%s\n", text);
     (void)fflush(stdout);
@@ -143,8 +145,8 @@ limit_process(void)
     limit(RLIMIT_CPU, MAX_CPU_S);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    const uint64_t most = pages <= 0 || size <= 0 ? MAX_DATA_NBYTES
-                                                  : (uint64_t)pages * (uint64_t)size / 4 * 3;
+    const uint64_t most =
+        pages <= 0 || size <= 0 ? MAX_DATA_NBYTES : (uint64_t)pages * (uint64_t)size / 4 * 3;
     limit(RLIMIT_DATA, most < MAX_DATA_NBYTES ? most : MAX_DATA_NBYTES);
 #endif
     (void)setpriority(PRIO_PROCESS, 0, NICENESS);
@@ -174,6 +176,8 @@ static json_t *
 error_json(const work *w, const cmir_error *err)
 {
     char *text = files_without(err->msg, w->state, w->archive);
+
+    text_strip_paths(text);
     json_t *error = json_pack("{s:{s:s, s:o}}", "Error", "Status", cmir_status_name(err->code),
                               "Message", cmir_json_text(text));
 
@@ -190,16 +194,18 @@ run(json_t *request)
     json_int_t n_threads = 0;
     work w = {0};
 
-    if (json_unpack(request, "{s:s, s:s, s:s, s:s, s:I}", "Kind", &kind_name,
-                    "JobId", &w.job_id, "Archive", &w.archive, "State", &w.state, "Threads",
-                    &n_threads) != 0)
+    if (json_unpack(request, "{s:s, s:s, s:s, s:s, s:I}", "Kind", &kind_name, "JobId", &w.job_id,
+                    "Archive", &w.archive, "State", &w.state, "Threads", &n_threads) != 0)
         return 2;
     const job_kind *kind = job_kind_find(kind_name);
     if (kind == NULL || !json_is_object(input))
         return 2;
     w.n_threads = (uint32_t)n_threads;
     json_t *result = kind->run(&w, input, &err);
-    tell(result != NULL ? json_pack("{s:o}", "Result", result) : error_json(&w, &err));
+    json_t *last = result != NULL ? json_pack("{s:o}", "Result", result) : error_json(&w, &err);
+    if (w.audit != NULL)
+        cmir_json_set(last, "Audit", w.audit);
+    tell(last);
     return 0;
 }
 
