@@ -58,7 +58,7 @@ struct cli_args {
 extern const cli_verb cli_verb_init, cli_verb_add, cli_verb_import, cli_verb_label, cli_verb_list,
     cli_verb_show, cli_verb_remove, cli_verb_search, cli_verb_calibrate, cli_verb_eval,
     cli_verb_stat, cli_verb_verify, cli_verb_export, cli_verb_encoder, cli_verb_fit,
-    cli_verb_phantom, cli_verb_serve;
+    cli_verb_phantom, cli_verb_serve, cli_verb_user, cli_verb_audit;
 
 /* options.c */
 extern const cli_option cli_common_options[];

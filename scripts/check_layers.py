@@ -44,7 +44,7 @@ ENTRY = {
     r"microhttpd\.h": ["server/http_internal.h"],
     r"isa-l/.*": ["src/io/gzip.c"],
     r"zlib\.h": ["src/io/gzip.c", "src/io/dicom_stream.c", "src/store/segment.c"],
-    r"sodium.*": ["src/base/sha256.c", "server/server.c"],
+    r"sodium.*": ["src/base/sha256.c", "server/secret.c"],
     r"cpuid\.h|sys/(auxv|syscall)\.h": ["src/base/cpu.c"],
     r"immintrin\.h": ["src/kernel/kernel_avx2.h", "src/kernel/kernel_avx512.h"],
     r"arm_neon\.h": ["src/kernel/kernel_dotprod.c"],
@@ -52,13 +52,12 @@ ENTRY = {
 
 # Headers of C, C++ and POSIX that anybody may include.
 SYSTEM = set("""
-arpa/inet.h assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h
-limits.h locale.h math.h netdb.h netinet/in.h poll.h pthread.h sched.h signal.h spawn.h stdalign.h
-stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h strings.h sys/file.h
-sys/mman.h sys/random.h sys/resource.h sys/socket.h sys/stat.h sys/time.h sys/types.h sys/wait.h
-time.h unistd.h
-algorithm array cerrno climits cmath cstddef cstdint cstdio cstdlib cstring exception functional limits list map
-memory mutex new string unordered_map utility vector
+arpa/inet.h assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h limits.h locale.h
+math.h netdb.h netinet/in.h poll.h pthread.h sched.h signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
+stdio.h stdlib.h string.h strings.h sys/file.h sys/mman.h sys/random.h sys/resource.h sys/socket.h sys/stat.h sys/time.h
+sys/types.h sys/wait.h termios.h time.h unistd.h
+algorithm array cerrno climits cmath cstddef cstdint cstdio cstdlib cstring exception functional limits list map memory
+mutex new string unordered_map utility vector
 """.split())
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

@@ -7,6 +7,12 @@
 
 /* api_system.c */
 void api_health(request *r);
+/* metrics.c */
+void api_metrics(request *r);
+/* api_session.c */
+void api_session_get(request *r);
+void api_session_begin(request *r);
+void api_session_end(request *r);
 
 /* api_search.c */
 void api_search(request *r);

@@ -13,11 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "files.h"
+#include "auth.h"
 #include "http_internal.h"
+#include "metrics.h"
 #include "text.h"
 
 #define MAX_CONNECTIONS 256u
@@ -31,6 +34,11 @@ struct http {
     struct MHD_Daemon *daemon;
     char *certificate, *key;
     atomic_uint in_flight;
+};
+
+struct counter {
+    const char *name;
+    size_t n;
 };
 
 /* ---- What handlers ask for. */
@@ -107,6 +115,27 @@ on_target(void *cls, const char *text, struct MHD_Connection *connection)
     return r;
 }
 
+static enum MHD_Result
+count_header(void *n, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct counter *c = n;
+
+    (void)kind;
+    (void)value;
+    c->n += strcasecmp(name, c->name) == 0;
+    return MHD_YES;
+}
+
+size_t
+request_header_count(const request *r, const char *name)
+{
+    struct counter c = {name, 0};
+
+    (void)MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &c);
+    return c.n;
+}
+
+/* The last of X-Forwarded-For is what the trusted proxy itself has seen. */
 static void
 read_address(request *r)
 {
@@ -115,9 +144,18 @@ read_address(request *r)
     const struct sockaddr *a = info == NULL ? NULL : info->client_addr;
     const socklen_t n = a != NULL && a->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                                               : sizeof(struct sockaddr_in);
+    const char *proxy = r->server->options.proxy_address;
+    const char *forwarded = request_header(r, "X-Forwarded-For");
 
-    if (a == NULL || getnameinfo(a, n, r->address, sizeof r->address, NULL, 0, NI_NUMERICHOST) != 0)
-        snprintf(r->address, sizeof r->address, "unknown");
+    if (a == NULL || getnameinfo(a, n, r->peer, sizeof r->peer, NULL, 0, NI_NUMERICHOST) != 0)
+        snprintf(r->peer, sizeof r->peer, "unknown");
+    const char *address = r->peer;
+    if (proxy != NULL && forwarded != NULL && strcmp(r->peer, proxy) == 0) {
+        const char *comma = strrchr(forwarded, ',');
+        address = comma == NULL ? forwarded : comma + 1;
+        address += strspn(address, " ");
+    }
+    snprintf(r->address, sizeof r->address, "%.63s", address);
 }
 
 static void
@@ -129,27 +167,32 @@ refuse(request *r, unsigned status, const char *message)
     snprintf(r->refusal_message, sizeof r->refusal_message, "%s", message);
 }
 
-/* Everything that can be said before the body comes. */
-static void
-judge(request *r)
+static unsigned
+refuse_target(request *r, unsigned status, char message[200])
 {
-    char message[200] = "the request's target cannot be read";
+    if (status == 405)
+        reply_header(r, "Allow", r->target.allow);
+    snprintf(message, 200, "%s",
+             status == 404   ? "there is no such path"
+             : status == 405 ? "this method is not for this path"
+             : status == 503 ? "no memory"
+                             : "the request's target cannot be read");
+    return status;
+}
 
-    const unsigned status =
-        r->raw == NULL ? 503 : target_parse(server_routes, r->method, r->raw, &r->target);
-    if (status != 0) {
-        if (status == 405)
-            reply_header(r, "Allow", r->target.allow);
-        refuse(r, status,
-               status == 404   ? "there is no such path"
-               : status == 405 ? "this method is not for this path"
-                               : message);
-        return;
-    }
-    r->role = ROLE_ADMIN;
-    const unsigned bad = body_begin(r, message);
-    if (bad != 0)
-        refuse(r, bad, message);
+/* Everything that can be said before the body comes: 0, or the status of a refusal. */
+static unsigned
+judge(request *r, char message[200])
+{
+    unsigned status = auth_check_site(r, message);
+
+    if (status != 0)
+        return status;
+    status = r->raw == NULL ? 503 : target_parse(server_routes, r->method, r->raw, &r->target);
+    if (status != 0)
+        return refuse_target(r, status, message);
+    status = auth_check(r, message);
+    return status != 0 ? status : body_begin(r, message);
 }
 
 /* A refusal with a large body, or one whose sender asks first, is sent at once. */
@@ -207,6 +250,7 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
            const char *version, const char *data, size_t *nbytes, void **state)
 {
     request *r = *state;
+    char message[200] = "";
 
     (void)cls;
     (void)connection;
@@ -218,7 +262,9 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
     if (!r->begun) {
         r->begun = true;
         read_address(r);
-        judge(r);
+        const unsigned bad = judge(r, message);
+        if (bad != 0)
+            refuse(r, bad, message);
         if (r->refusal != 0 && is_urgent(r))
             answer(r);
         return MHD_YES;
@@ -230,6 +276,20 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
     return r->status == 0 ? MHD_NO : MHD_YES;
 }
 
+/* For the metrics and the log, which names the route, never what was asked of it. */
+static void
+note_request(const request *r, bool whole)
+{
+    const char *name = r->target.route == NULL ? "none" : r->target.route->name;
+    const double seconds = server_now() - r->start_s;
+    const unsigned status = whole ? r->status : 499; /* the client went away */
+
+    metrics_request(r->server, r->target.route, status, seconds);
+    server_log("request", json_pack("{s:s, s:s, s:i, s:f, s:s}", "Method",
+                                    r->method == NULL ? "" : r->method, "Route", name, "Status",
+                                    (int)status, "Milliseconds", 1000 * seconds, "User", r->user));
+}
+
 static void
 on_completed(void *cls, struct MHD_Connection *connection, void **state,
              enum MHD_RequestTerminationCode why)
@@ -238,10 +298,10 @@ on_completed(void *cls, struct MHD_Connection *connection, void **state,
 
     (void)cls;
     (void)connection;
-    (void)why;
     if (r == NULL)
         return;
     atomic_fetch_sub(&r->server->http->in_flight, 1);
+    note_request(r, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     body_free(r);
     target_free(&r->target);
     for (size_t i = 0; i < r->n_headers; i++) {
@@ -349,6 +409,21 @@ http_port(const server *s)
         MHD_get_daemon_info(s->http->daemon, MHD_DAEMON_INFO_BIND_PORT);
 
     return info == NULL ? 0 : info->port;
+}
+
+unsigned
+http_connections(const server *s)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(s->http->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+    return info == NULL ? 0 : info->num_connections;
+}
+
+unsigned
+http_in_flight(const server *s)
+{
+    return atomic_load(&s->http->in_flight);
 }
 
 void

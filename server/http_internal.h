@@ -9,7 +9,7 @@
 #include "server_internal.h"
 
 #define REQUEST_MAX_HEADERS 8
-#define REQUEST_USER_NBYTES 129
+#define REQUEST_USER_NBYTES 65
 
 typedef struct upload upload; /* body.c: parts of a BODY_FILES */
 
@@ -23,7 +23,8 @@ struct request {
 
     char user[REQUEST_USER_NBYTES];
     role role;
-    char address[64]; /* of the client, without port */
+    char peer[64];    /* address of the other end, without port */
+    char address[64]; /* of the client: behind a trusted proxy, what that says */
 
     /* The body so far. */
     bool begun;          /* headers have been looked at */
@@ -44,6 +45,8 @@ struct request {
     uint64_t sent_nbytes;
 };
 
+size_t request_header_count(const request *r, const char *name);
+
 /* body.c.  Both return 0 or the status of a refusal, with its message. */
 unsigned body_begin(request *r, char message[200]);
 unsigned body_take(request *r, const char *data, size_t nbytes, char message[200]);
@@ -53,6 +56,8 @@ void body_free(request *r); /* deletes what was not moved away */
 /* http.c: to start and stop listening. */
 cmir_status http_start(server *s, cmir_error *err);
 unsigned http_port(const server *s);
+unsigned http_connections(const server *s);
+unsigned http_in_flight(const server *s);
 void http_quiesce(server *s); /* takes no more connections; waits a while for requests in flight */
 void http_stop(server *s);
 

@@ -148,10 +148,10 @@ death_json(int status)
 
 /* What the job did for its user goes into the audit log before anybody can ask for the result. */
 static cmir_status
-remember(jobs *all, const job *j, const json_t *audit, cmir_error *err)
+remember(jobs *all, const job *j, const json_t *line, cmir_error *err)
 {
-    const char *what = json_string_value(json_object_get(audit, "What"));
-    const json_t *hits = json_object_get(audit, "Hits"), *id;
+    const char *what = json_string_value(json_object_get(line, "What"));
+    const json_t *hits = json_object_get(line, "Hits"), *id;
     size_t i;
 
     if (what == NULL)
@@ -159,7 +159,7 @@ remember(jobs *all, const job *j, const json_t *audit, cmir_error *err)
     const char **ids = cmir_json_need(malloc((json_array_size(hits) + 1) * sizeof *ids));
     json_array_foreach(hits, i, id) ids[i] = json_string_value(id);
     const cmir_status st =
-        audit_write(all->server, j->user, what, json_string_value(json_object_get(audit, "Query")),
+        audit_write(all->server, j->user, what, json_string_value(json_object_get(line, "Query")),
                     ids, json_array_size(hits), err);
     free(ids);
     return st;
@@ -222,15 +222,15 @@ run_job(jobs *all, job *j)
     j->state = JOB_RUNNING;
     j->attempts++;
     j->what[0] = '\0';
-    json_t *request =
+    json_t *order =
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:O}", "Kind", j->kind->name, "JobId", j->id,
                   "Archive", server_get_options(all->server)->archive, "State", all->state,
                   "Threads", (json_int_t)child_threads(all), "Input", j->input);
     cmir_status st = job_save(all->state, j, NULL, NULL, &err);
     (void)pthread_mutex_unlock(&all->lock);
     if (st == CMIR_OK)
-        st = child_start(request, &c, &err);
-    json_decref(request);
+        st = child_start(order, &c, &err);
+    json_decref(order);
     (void)pthread_mutex_lock(&all->lock);
     if (st != CMIR_OK) {
         json_t *why = error_json(cmir_status_name(st), err.msg);

@@ -7,6 +7,10 @@
 
 const route server_routes[] = {
     {"GET", "/healthz", ROLE_NONE, BODY_NONE, api_health, "health"},
+    {"GET", "/metrics", ROLE_READER, BODY_NONE, api_metrics, "metrics"},
+    {"GET", "/api/v1/session", ROLE_READER, BODY_NONE, api_session_get, "session"},
+    {"POST", "/api/v1/session", ROLE_NONE, BODY_JSON, api_session_begin, "login"},
+    {"DELETE", "/api/v1/session", ROLE_READER, BODY_NONE, api_session_end, "logout"},
     {"POST", "/api/v1/volumes", ROLE_CONTRIBUTOR, BODY_FILES, api_volumes_post, "add"},
     {"POST", "/api/v1/uploads", ROLE_READER, BODY_FILES, api_uploads_post, "upload"},
     {"GET", "/api/v1/uploads/{upload}", ROLE_READER, BODY_NONE, api_upload, "upload"},

@@ -14,11 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <sodium.h>
-
+#include "audit.h"
+#include "auth.h"
 #include "files.h"
 #include "http_internal.h"
-#include "text.h"
+#include "metrics.h"
+#include "secret.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:8043"
 #define DEFAULT_UPLOAD_NBYTES (4ull << 30)
@@ -52,6 +53,9 @@ static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
 } parts[] = {
+    {audit_start, audit_stop},
+    {metrics_start, metrics_stop},
+    {auth_start, auth_stop},
     {start_handles, stop_handles},
     {start_jobs, stop_jobs},
     {http_start, http_stop}, /* last */
@@ -171,9 +175,7 @@ server_run(const server_options *options, bool (*stop)(void), void (*ready)(cons
 {
     server s = {0};
     size_t n_started = 0;
-    cmir_status st = sodium_init() < 0
-                         ? files_fail(err, CMIR_EIO, "the system gives no random numbers")
-                         : CMIR_OK;
+    cmir_status st = secret_start(err);
 
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);

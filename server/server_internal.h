@@ -12,6 +12,7 @@
 
 typedef struct handles handles; /* handles.c */
 typedef struct jobs jobs; /* jobs.c */
+typedef struct audit audit; /* audit.c */
 
 /* The running service.  Each part has one member, made by its start function and used by its own
  * file only; server.c starts the parts in order and stops them in reverse. */
@@ -20,6 +21,9 @@ struct server {
     char *state_dir;
     handles *handles;
     jobs *jobs;
+    audit *audit;
+    struct auth *auth; /* auth.c */
+    struct metrics *metrics; /* metrics.c */
     struct http *http; /* http.c */
 };
 

@@ -36,26 +36,6 @@ query_archive(const struct search *s)
     return s->upload != NULL ? s->upload : s->archive;
 }
 
-/* The scan is read again, and the box cut out and encoded: what lies outside has no say. */
-static cmir_status
-search_box(struct search *s, cmir_error *err)
-{
-    const cmir_plane plane = cmir_archive_get_info(s->archive)->plane;
-    const cmir_box box = {.rows = {s->q.rows[0], s->q.rows[1]},
-                          .columns = {s->q.columns[0], s->q.columns[1]},
-                          .slices = {s->q.slices[0], s->q.slices[1]}};
-    cmir_status st;
-
-    (void)work_progress((void *)(uintptr_t)"reading", 0, 1);
-    if ((st = cmir_archive_get(query_archive(s), s->q.volume_id, &s->record, err)) != CMIR_OK ||
-        (st = cmir_record_source(s->record, plane, &s->whole, err)) != CMIR_OK ||
-        (st = cmir_volume_crop(s->whole, plane, &box, &s->box, err)) != CMIR_OK ||
-        (st = work_encoder(s->w, s->archive, &s->encoder, err)) != CMIR_OK)
-        return st;
-    (void)work_progress((void *)(uintptr_t)"searching", 0, 1);
-    return cmir_search_volume(s->archive, s->encoder, s->box, &s->q.options, &s->result, err);
-}
-
 static cmir_status
 search(struct search *s, work *w, const json_t *input, cmir_error *err)
 {
@@ -69,7 +49,7 @@ search(struct search *s, work *w, const json_t *input, cmir_error *err)
     if ((st = open_archives(s, err)) != CMIR_OK)
         return st;
     if (s->q.has_box)
-        return search_box(s, err);
+        return files_fail(err, CMIR_EUNSUPPORTED, "a box cannot be searched with yet");
     (void)work_progress((void *)(uintptr_t)"searching", 0, 1);
     return cmir_search_stored(s->archive, query_archive(s), s->q.volume_id, &s->q.options,
                               &s->result, err);
@@ -117,11 +97,11 @@ static void
 renumber(const struct search *s, json_t *result)
 {
     const json_int_t by = s->q.slices[0];
-    json_t *query = json_object_get(result, "Query"), *match, *one;
+    json_t *of = json_object_get(result, "Query"), *match, *one;
     json_t *contrast = json_object_get(result, "Contrast");
     size_t i, k;
 
-    shift_pair(json_object_get(query, "QuerySlices"), by);
+    shift_pair(json_object_get(of, "QuerySlices"), by);
     json_array_foreach(json_object_get(result, "Matches"), i, match)
     {
         shift_pair(json_object_get(match, "QuerySlices"), by);
@@ -134,11 +114,11 @@ renumber(const struct search *s, json_t *result)
     static const char *const pairs[] = {"Slices", "FirstInterval", "LastInterval"};
     for (i = 0; i < 3; i++)
         shift_pair(json_object_get(contrast, pairs[i]), by);
-    cmir_json_set(query, "Box",
+    cmir_json_set(of, "Box",
                   json_pack("{s:o, s:o, s:o}", "Rows", cmir_json_pair(s->q.rows[0], s->q.rows[1]),
                             "Columns", cmir_json_pair(s->q.columns[0], s->q.columns[1]), "Slices",
                             cmir_json_pair(s->q.slices[0], s->q.slices[1])));
-    cmir_json_set(query, "Slices", json_integer(s->record->n_slices));
+    cmir_json_set(of, "Slices", json_integer(s->record->n_slices));
 }
 
 json_t *
@@ -164,8 +144,7 @@ write_report(const struct search *s, cmir_error *err)
                                          .query = s->box,
                                          .max_hits = (uint32_t)s->result->n_hits,
                                          .progress = work_progress,
-                                         .progress_ctx = (void *)(uintptr_t)"drawing",
-                                         .no_paths = true};
+                                         .progress_ctx = (void *)(uintptr_t)"drawing"};
     char name[FILES_ID_NCHARS + 8];
 
     (void)snprintf(name, sizeof name, "%s.html", s->w->job_id);
