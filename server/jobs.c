@@ -49,7 +49,7 @@ job_end(jobs *all, job *j, job_state state, const json_t *result, const json_t *
     j->finished = time(NULL);
     json_decref(j->input);
     j->input = NULL;
-    if (state != JOB_DONE && j->kind->folder != NULL && !j->kept) {
+    if (j->kind->folder != NULL && !j->kept) { /* nothing refers to its files */
         char *folder = files_path(all->state, j->kind->folder, j->id, NULL);
         (void)files_remove_tree(folder, NULL);
         free(folder);

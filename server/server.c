@@ -53,12 +53,9 @@ static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
 } parts[] = {
-    {audit_start, audit_stop},
-    {metrics_start, metrics_stop},
-    {auth_start, auth_stop},
-    {start_handles, stop_handles},
-    {start_jobs, stop_jobs},
-    {http_start, http_stop}, /* last */
+    {audit_start, audit_stop}, {metrics_start, metrics_stop},
+    {auth_start, auth_stop},   {start_handles, stop_handles},
+    {start_jobs, stop_jobs},   {http_start, http_stop}, /* last */
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
 
@@ -136,6 +133,14 @@ server_state_folder(const server *s, const char *name, char **out, cmir_error *e
     return st;
 }
 
+/* What `path` names from anywhere; free(). */
+static cmir_status
+absolute(const char *path, char **out, cmir_error *err)
+{
+    *out = realpath(path, NULL);
+    return *out != NULL ? CMIR_OK : files_fail(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+}
+
 /* Options with defaults, the folder of the state, and whether the archive can be served. */
 static cmir_status
 prepare(server *s, const server_options *options, cmir_error *err)
@@ -153,9 +158,15 @@ prepare(server *s, const server_options *options, cmir_error *err)
         s->options.upload_nbytes = DEFAULT_UPLOAD_NBYTES;
     if (s->options.requests_per_minute == 0)
         s->options.requests_per_minute = DEFAULT_REQUESTS_PER_MINUTE;
-    s->state_dir = options->state != NULL ? files_path(options->state, (char *)NULL)
-                                          : files_path(options->archive, "service", (char *)NULL);
-    return files_mkdir(s->state_dir, err);
+    char *state = options->state != NULL ? files_path(options->state, (char *)NULL)
+                                         : files_path(options->archive, "service", (char *)NULL);
+    if ((st = files_mkdir(state, err)) == CMIR_OK)
+        st = absolute(state, &s->state_dir, err);
+    free(state);
+    if (st == CMIR_OK)
+        st = absolute(options->archive, &s->archive_dir, err);
+    s->options.archive = s->archive_dir;
+    return st;
 }
 
 static void
@@ -192,5 +203,6 @@ server_run(const server_options *options, bool (*stop)(void), void (*ready)(cons
     while (n_started > 0)
         parts[--n_started].stop(&s);
     free(s.state_dir);
+    free(s.archive_dir);
     return st;
 }

@@ -18,7 +18,7 @@ typedef struct audit audit; /* audit.c */
  * file only; server.c starts the parts in order and stops them in reverse. */
 struct server {
     server_options options; /* complete: defaults filled in */
-    char *state_dir;
+    char *archive_dir, *state_dir; /* absolute: jobs and catalogue name files by them */
     handles *handles;
     jobs *jobs;
     audit *audit;
