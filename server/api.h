@@ -7,8 +7,14 @@
 
 /* api_system.c */
 void api_health(request *r);
+void api_system(request *r);
 /* metrics.c */
 void api_metrics(request *r);
+/* page.c */
+void api_page(request *r);
+void api_page_file(request *r);
+void api_page_asset(request *r);
+void api_openapi(request *r);
 /* api_session.c */
 void api_session_get(request *r);
 void api_session_begin(request *r);

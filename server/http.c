@@ -4,18 +4,14 @@
  * The one idea: a request is refused as early as can be seen that it will be (route, origin, user,
  * size), and the refusal is sent once the client has finished sending a small body, so that it sees
  * the answer instead of a broken connection. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "files.h"
 #include "auth.h"
@@ -23,18 +19,7 @@
 #include "metrics.h"
 #include "text.h"
 
-#define MAX_CONNECTIONS 256u
-#define MAX_PER_ADDRESS 64u
-#define IDLE_S 30u
-#define HEADER_NBYTES (32u << 10) /* request line and headers */
 #define DISCARD_NBYTES (1u << 20) /* of a refused body, before the connection is cut */
-#define DRAIN_S 10.0
-
-struct http {
-    struct MHD_Daemon *daemon;
-    char *certificate, *key;
-    atomic_uint in_flight;
-};
 
 struct counter {
     const char *name;
@@ -100,8 +85,8 @@ request_role(const request *r)
 }
 
 /* ---- The life of a request. */
-static void *
-on_target(void *cls, const char *text, struct MHD_Connection *connection)
+void *
+http_on_target(void *cls, const char *text, struct MHD_Connection *connection)
 {
     request *r = calloc(1, sizeof *r);
 
@@ -112,6 +97,7 @@ on_target(void *cls, const char *text, struct MHD_Connection *connection)
     r->raw = strdup(text);
     r->start_s = server_now();
     atomic_fetch_add(&r->server->http->in_flight, 1);
+    r->watched = http_watched(connection);
     return r;
 }
 
@@ -208,6 +194,13 @@ is_urgent(const request *r)
 }
 
 static void
+enter(const request *r, watch_phase phase, uint64_t nbytes)
+{
+    if (r->watched != NULL)
+        watch_enter(r->server->http->watch, r->watched, phase, nbytes);
+}
+
+static void
 answer(request *r)
 {
     char message[200] = "";
@@ -219,13 +212,15 @@ answer(request *r)
     }
     /* A handler may take longer than a client may be idle. */
     (void)MHD_set_connection_option(r->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
+    enter(r, WATCH_AT_WORK, 0);
     if (r->refusal != 0)
         reply_error(r, r->refusal, "%s", r->refusal_message);
     else
         r->target.route->run(r);
     if (r->status == 0)
         reply_error(r, 500, "the request was not answered");
-    (void)MHD_set_connection_option(r->connection, MHD_CONNECTION_OPTION_TIMEOUT, IDLE_S);
+    (void)MHD_set_connection_option(r->connection, MHD_CONNECTION_OPTION_TIMEOUT, HTTP_IDLE_S);
+    enter(r, WATCH_ANSWER, r->sent_nbytes);
 }
 
 static enum MHD_Result
@@ -235,6 +230,8 @@ take_body(request *r, const char *data, size_t *nbytes)
     const size_t n = *nbytes;
 
     *nbytes = 0;
+    if (r->watched != NULL)
+        watch_more(r->server->http->watch, r->watched, n);
     if (r->refusal == 0) {
         const unsigned bad = body_take(r, data, n, message);
         if (bad != 0)
@@ -245,9 +242,9 @@ take_body(request *r, const char *data, size_t *nbytes)
     return r->body_nbytes > r->server->options.upload_nbytes + DISCARD_NBYTES ? MHD_NO : MHD_YES;
 }
 
-static enum MHD_Result
-on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-           const char *version, const char *data, size_t *nbytes, void **state)
+enum MHD_Result
+http_on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+                const char *version, const char *data, size_t *nbytes, void **state)
 {
     request *r = *state;
     char message[200] = "";
@@ -261,6 +258,7 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url, const 
     r->method = method;
     if (!r->begun) {
         r->begun = true;
+        enter(r, WATCH_BODY, 0);
         read_address(r);
         const unsigned bad = judge(r, message);
         if (bad != 0)
@@ -290,9 +288,9 @@ note_request(const request *r, bool whole)
                                     (int)status, "Milliseconds", 1000 * seconds, "User", r->user));
 }
 
-static void
-on_completed(void *cls, struct MHD_Connection *connection, void **state,
-             enum MHD_RequestTerminationCode why)
+void
+http_on_completed(void *cls, struct MHD_Connection *connection, void **state,
+                  enum MHD_RequestTerminationCode why)
 {
     request *r = *state;
 
@@ -301,6 +299,7 @@ on_completed(void *cls, struct MHD_Connection *connection, void **state,
     if (r == NULL)
         return;
     atomic_fetch_sub(&r->server->http->in_flight, 1);
+    enter(r, WATCH_HEADERS, 0);
     note_request(r, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     body_free(r);
     target_free(&r->target);
@@ -311,142 +310,4 @@ on_completed(void *cls, struct MHD_Connection *connection, void **state,
     free(r->raw);
     free(r);
     *state = NULL;
-}
-
-/* ---- Listening. */
-
-/* "HOST:PORT" or "[IPv6]:PORT", numbers only; free() *host. */
-static cmir_status
-split_address(const char *text, char **host, const char **port, cmir_error *err)
-{
-    const char *colon = strrchr(text, ':');
-    const bool bracketed = text[0] == '[' && colon != NULL && colon > text && colon[-1] == ']';
-
-    *host = NULL;
-    if (colon == NULL || colon[1] == '\0' || strspn(colon + 1, "0123456789") != strlen(colon + 1))
-        return files_fail(err, CMIR_EINVAL, "--listen '%s': HOST:PORT is wanted", text);
-    *port = colon + 1;
-    *host = bracketed ? strndup(text + 1, (size_t)(colon - text) - 2)
-                      : strndup(text, (size_t)(colon - text));
-    return *host == NULL ? files_fail(err, CMIR_ENOMEM, "no memory") : CMIR_OK;
-}
-
-static cmir_status
-open_socket(const char *listen_at, int *out, cmir_error *err)
-{
-    const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
-                                   .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    const int on = 1;
-    const char *port = NULL;
-    char *host;
-    cmir_status st = split_address(listen_at, &host, &port, err);
-
-    if (st != CMIR_OK)
-        return st;
-    const int bad =
-        getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, port, &hints, &found);
-    free(host);
-    if (bad != 0)
-        return files_fail(err, CMIR_EINVAL, "--listen '%s': this is no address (in numbers)",
-                          listen_at);
-    const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 128) != 0) {
-        st = files_fail(err, CMIR_EIO, "--listen '%s': %s", listen_at, strerror(errno));
-        if (fd >= 0)
-            (void)close(fd);
-    }
-    freeaddrinfo(found);
-    *out = fd;
-    return st;
-}
-
-/* Messages of libmicrohttpd hold addresses and names: only their pattern is logged. */
-static void
-on_message(void *cls, const char *format, va_list args)
-{
-    (void)cls;
-    (void)args;
-    server_log("http", json_pack("{s:s}", "Message", format));
-}
-
-cmir_status
-http_start(server *s, cmir_error *err)
-{
-    int fd = -1;
-    const cmir_status st = open_socket(s->options.listen, &fd, err);
-
-    if (st != CMIR_OK)
-        return st;
-    s->http = calloc(1, sizeof *s->http);
-    if (s->http == NULL) {
-        (void)close(fd);
-        return files_fail(err, CMIR_ENOMEM, "no memory");
-    }
-    const unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
-                           MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG;
-    s->http->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_message, NULL,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS,
-        MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEADER_NBYTES, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        s->options.behind_proxy ? 0u : MAX_PER_ADDRESS, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-        MHD_OPTION_END);
-    if (s->http->daemon == NULL) {
-        (void)close(fd);
-        return files_fail(err, CMIR_EIO, "--listen '%s': the service cannot start",
-                          s->options.listen);
-    }
-    return CMIR_OK;
-}
-
-unsigned
-http_port(const server *s)
-{
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(s->http->daemon, MHD_DAEMON_INFO_BIND_PORT);
-
-    return info == NULL ? 0 : info->port;
-}
-
-unsigned
-http_connections(const server *s)
-{
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(s->http->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-
-    return info == NULL ? 0 : info->num_connections;
-}
-
-unsigned
-http_in_flight(const server *s)
-{
-    return atomic_load(&s->http->in_flight);
-}
-
-void
-http_quiesce(server *s)
-{
-    const double until = server_now() + DRAIN_S;
-    const int fd = MHD_quiesce_daemon(s->http->daemon);
-
-    if (fd >= 0)
-        (void)close(fd);
-    while (atomic_load(&s->http->in_flight) > 0 && server_now() < until)
-        server_sleep(0.02);
-}
-
-void
-http_stop(server *s)
-{
-    if (s->http == NULL)
-        return;
-    if (s->http->daemon != NULL)
-        MHD_stop_daemon(s->http->daemon);
-    free(s->http->certificate);
-    free(s->http->key);
-    free(s->http);
-    s->http = NULL;
 }

@@ -3,17 +3,29 @@
 #ifndef CMIR_SERVER_HTTP_INTERNAL_H
 #define CMIR_SERVER_HTTP_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include <microhttpd.h>
 
 #include "router.h"
 #include "server_internal.h"
+#include "watch.h"
 
 #define REQUEST_MAX_HEADERS 8
 #define REQUEST_USER_NBYTES 65
 
 typedef struct upload upload; /* body.c: parts of a BODY_FILES */
 
+/* What listens. */
+struct http {
+    struct MHD_Daemon *daemon;
+    char *certificate, *key;
+    watch *watch;
+    atomic_uint in_flight;
+};
+
 struct request {
+    watched *watched; /* its connection */
     server *server;
     struct MHD_Connection *connection;
     const char *method;
@@ -53,7 +65,17 @@ unsigned body_take(request *r, const char *data, size_t nbytes, char message[200
 unsigned body_end(request *r, char message[200]); /* parses */
 void body_free(request *r); /* deletes what was not moved away */
 
-/* http.c: to start and stop listening. */
+/* http.c: what libmicrohttpd calls for each request. */
+#define HTTP_IDLE_S 30u /* a connection without a sign of life is closed */
+void *http_on_target(void *cls, const char *text, struct MHD_Connection *connection);
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                const char *method, const char *version, const char *data,
+                                size_t *nbytes, void **state);
+void http_on_completed(void *cls, struct MHD_Connection *connection, void **state,
+                       enum MHD_RequestTerminationCode why);
+
+/* listen.c: to start and stop listening. */
+watched *http_watched(struct MHD_Connection *connection);
 cmir_status http_start(server *s, cmir_error *err);
 unsigned http_port(const server *s);
 unsigned http_connections(const server *s);

@@ -27,6 +27,8 @@ struct server {
     struct http *http; /* http.c */
 };
 
+#define SERVER_MAX_HITS 200 /* of one search */
+
 const server_options *server_get_options(const server *s);
 const char *server_state_dir(const server *s);
 /* "STATE/name", which is made (0700) where it is not there; free(). */
