@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "query.h"
+#include "server_internal.h"
 
 #define MAX_TEXT_NBYTES 4096u
 
@@ -188,7 +189,7 @@ parse_search(struct parser *p, const json_t *body, query *q)
                                        "Exclude", "Neighbours", "Contrast"};
 
     check_keys(p, "the request", body, keys, sizeof keys / sizeof keys[0]);
-    take_number(p, body, "Limit", 1, QUERY_MAX_HITS, &q->options.limit);
+    take_number(p, body, "Limit", 1, SERVER_MAX_HITS, &q->options.limit);
     take_number(p, body, "Neighbours", CMIR_EVIDENCE_LEAST, CMIR_EVIDENCE_MOST,
                 &q->options.n_neighbours);
     q->options.where = take_text(p, body, "Where");

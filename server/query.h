@@ -9,7 +9,6 @@
 
 #include "json/json.h"
 
-#define QUERY_MAX_HITS 1000u
 #define QUERY_MESSAGE_NBYTES 200
 
 /* Strings are borrowed from the body. */
