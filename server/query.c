@@ -183,29 +183,29 @@ parse_contrast(struct parser *p, const char *text, query *q)
 }
 
 static void
-parse_search(struct parser *p, const json_t *body, query *q)
+parse_search(struct parser *p, const json_t *asked, query *q)
 {
     static const char *const keys[] = {"Query",   "Score",      "Limit",   "Where",
                                        "Exclude", "Neighbours", "Contrast"};
 
-    check_keys(p, "the request", body, keys, sizeof keys / sizeof keys[0]);
-    take_number(p, body, "Limit", 1, SERVER_MAX_HITS, &q->options.limit);
-    take_number(p, body, "Neighbours", CMIR_EVIDENCE_LEAST, CMIR_EVIDENCE_MOST,
+    check_keys(p, "the request", asked, keys, sizeof keys / sizeof keys[0]);
+    take_number(p, asked, "Limit", 1, SERVER_MAX_HITS, &q->options.limit);
+    take_number(p, asked, "Neighbours", CMIR_EVIDENCE_LEAST, CMIR_EVIDENCE_MOST,
                 &q->options.n_neighbours);
-    q->options.where = take_text(p, body, "Where");
+    q->options.where = take_text(p, asked, "Where");
     if (q->options.where != NULL && q->options.where[0] == '\0')
         q->options.where = NULL;
-    parse_exclude(p, take_text(p, body, "Exclude"), q);
-    parse_contrast(p, take_text(p, body, "Contrast"), q);
+    parse_exclude(p, take_text(p, asked, "Exclude"), q);
+    parse_contrast(p, take_text(p, asked, "Contrast"), q);
 }
 
 static void
-parse_matches(struct parser *p, const json_t *body, query *q)
+parse_matches(struct parser *p, const json_t *asked, query *q)
 {
     static const char *const keys[] = {"Query", "VolumeId", "Score"};
 
-    check_keys(p, "the request", body, keys, 3);
-    q->candidate = take_text(p, body, "VolumeId");
+    check_keys(p, "the request", asked, keys, 3);
+    q->candidate = take_text(p, asked, "VolumeId");
     if (q->candidate == NULL)
         fault(p, "VolumeId is missing: the candidate");
     if (q->has_box)
@@ -216,20 +216,20 @@ parse_matches(struct parser *p, const json_t *body, query *q)
 }
 
 bool
-query_parse(const json_t *body, query_kind kind, query *q, char message[QUERY_MESSAGE_NBYTES])
+query_parse(const json_t *asked, query_kind kind, query *q, char message[QUERY_MESSAGE_NBYTES])
 {
     struct parser p = {message, true};
     cmir_error err = {0};
 
     *q = (query){.options = {.struct_nbytes = sizeof q->options, .limit = 10, .n_neighbours = 10}};
-    parse_query(&p, json_object_get(body, "Query"), q);
-    const char *score = take_text(&p, body, "Score");
+    parse_query(&p, json_object_get(asked, "Query"), q);
+    const char *score = take_text(&p, asked, "Score");
     if (score != NULL && cmir_score_parse(score, &q->options.score, &err) != CMIR_OK)
         fault(&p, "Score: %.150s", err.msg);
     if (kind == QUERY_SEARCH)
-        parse_search(&p, body, q);
+        parse_search(&p, asked, q);
     else
-        parse_matches(&p, body, q);
+        parse_matches(&p, asked, q);
     return p.good;
 }
 

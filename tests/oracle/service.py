@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A running `cmir serve` for tests: start, ask, stop."""
+import base64
 import http.client
 import json
 import os
@@ -66,7 +67,6 @@ class Service:
         if body is not None:
             send['Content-Type'] = type
         if user:
-            import base64
             send['Authorization'] = 'Basic ' + base64.b64encode(':'.join(user).encode()).decode()
         send.update({name.replace('_', '-'): value for name, value in headers.items()})
         connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE_S)
@@ -110,9 +110,10 @@ class Service:
     def children(self):
         """Processes of jobs."""
         found = []
-        for task in Path(f'/proc/{self.process.pid}/task').iterdir():
+        for folder in Path('/proc').glob('[0-9]*'):
             try:
-                found += map(int, (task / 'children').read_text().split())
+                if int((folder / 'stat').read_text().rsplit(')', 1)[1].split()[1]) == self.process.pid:
+                    found.append(int(folder.name))
             except OSError:
                 pass
         return found
