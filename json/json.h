@@ -27,11 +27,15 @@ void cmir_json_add(json_t *array, json_t *value);
 /* ---- record.c.  `paths`: with "Path", where the source files lie on this machine. */
 json_t *cmir_json_labels(const cmir_record *record);
 json_t *cmir_json_record(const cmir_record *record, bool paths); /* as `cmir list --json` has it */
+/* An array of those that pass `where` (NULL: all), in order of id. */
+cmir_status cmir_json_records(const cmir_archive *archive, const char *where, bool paths,
+                              json_t **out, cmir_error *err);
 json_t *cmir_json_volume(const cmir_record *record, bool paths); /* as `cmir show --json` */
 json_t *cmir_json_encoder(const cmir_archive_info *info);
 json_t *cmir_json_whitening(const cmir_archive_info *info); /* null where it is not fitted */
 
 /* ---- result.c: as `cmir search --json` has it. */
+json_t *cmir_json_hit(const cmir_hit *hit, bool paths);
 json_t *cmir_json_result(const cmir_archive *archive, const cmir_result *result, bool paths);
 
 /* ---- evidence.c */

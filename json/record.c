@@ -44,6 +44,28 @@ cmir_json_record(const cmir_record *record, bool paths)
     return o;
 }
 
+cmir_status
+cmir_json_records(const cmir_archive *archive, const char *where, bool paths, json_t **out,
+                  cmir_error *err)
+{
+    json_t *list = cmir_json_need(json_array());
+    char **ids = NULL;
+    size_t n = 0;
+    cmir_status st = cmir_archive_list(archive, where, &ids, &n, err);
+
+    for (size_t i = 0; i < n && st == CMIR_OK; i++) {
+        cmir_record *record = NULL;
+        if ((st = cmir_archive_get(archive, ids[i], &record, err)) == CMIR_OK)
+            cmir_json_add(list, cmir_json_record(record, paths));
+        cmir_record_free(record);
+    }
+    cmir_ids_free(ids, n);
+    *out = st == CMIR_OK ? list : NULL;
+    if (st != CMIR_OK)
+        json_decref(list);
+    return st;
+}
+
 json_t *
 cmir_json_volume(const cmir_record *record, bool paths)
 {

@@ -21,8 +21,8 @@ query_json(const cmir_result *r, bool paths)
     return o;
 }
 
-static json_t *
-match_json(const cmir_hit *hit, bool paths)
+json_t *
+cmir_json_hit(const cmir_hit *hit, bool paths)
 {
     const cmir_record *record = hit->record;
     const cmir_volume_info *info = &record->info;
@@ -67,7 +67,7 @@ cmir_json_result(const cmir_archive *archive, const cmir_result *r, bool paths)
     json_t *o = cmir_json_need(json_object()), *matches = cmir_json_need(json_array());
 
     for (size_t i = 0; i < r->n_hits; i++)
-        cmir_json_add(matches, match_json(&r->hits[i], paths));
+        cmir_json_add(matches, cmir_json_hit(&r->hits[i], paths));
     cmir_json_set(o, "Query", query_json(r, paths));
     cmir_json_set(o, "ScoreType", json_string(cmir_score_name(r->score)));
     cmir_json_set(o, "Encoder", cmir_json_encoder(cmir_archive_get_info(archive)));

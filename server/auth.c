@@ -5,60 +5,14 @@
  * admin; as soon as there is one, everybody must be one: by a session's cookie, Basic, Bearer, or a
  * header of the one proxy that is trusted.  Of users nothing is kept from one request to the next:
  * whoever is removed is out at once. */
-#include <math.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
-#include "audit.h"
-#include "auth.h"
+#include "auth_internal.h"
 #include "files.h"
 #include "origin.h"
-#include "sessions.h"
-#include "throttle.h"
-#include "users.h"
-
-#define MAX_HASHING 2  /* passwords at once: 64 MiB each */
-#define MAX_WAITING 16 /* for their turn */
-#define REMEMBERED 64
-#define REMEMBER_S 300.0
-/* Failures that cost nothing: of a user from an address, of an address, of a user. */
-#define FREE_PAIR 5
-#define FREE_ADDRESS 20
-#define FREE_USER 100
-
-/* A hash of nobody's password: a name that is unknown takes as long as one that is not. */
-static const char nobody[] = "$argon2id$v=19$m=65536,t=3,p=1$K/"
-                             "aeXGxNWQ8TKF1Kcu8muw$EBkD+WLUumJCjeWoRF7SxHccOBwJzz7JukORnnSNUC0";
-
-/* A password that was right: hash of it and of the stored one. */
-typedef struct remembered {
-    char hash[SECRET_HEX];
-    double until;
-} remembered;
-
-struct auth {
-    pthread_mutex_t lock;
-    pthread_cond_t hashed;
-    json_t *users; /* NULL: damaged */
-    struct stat seen; /* of users.json when it was read */
-    sessions sessions;
-    throttle throttle;
-    remembered remembered[REMEMBERED];
-    size_t n_remembered; /* ever: the place of the next */
-    char salt[SECRET_HEX]; /* of what is remembered */
-    unsigned n_hashing, n_waiting;
-};
-
-/* What is known of a user, copied: users may change meanwhile. */
-typedef struct known {
-    char name[USER_NAME_NBYTES + 1];
-    role role;
-    char password[SECRET_PASSWORD_NBYTES]; /* "": none */
-} known;
 
 static unsigned
 refuse(char message[200], unsigned status, const char *text)
@@ -90,8 +44,8 @@ refresh(server *s)
         server_log("error", json_pack("{s:s}", "Message", err.msg));
 }
 
-static bool
-copy_user(const json_t *user, known *out)
+bool
+auth_copy_user(const json_t *user, known *out)
 {
     const char *password = json_string_value(json_object_get(user, "Password"));
 
@@ -104,11 +58,14 @@ copy_user(const json_t *user, known *out)
     return true;
 }
 
-static bool
-find_user(struct auth *a, const char *name, known *out)
+bool
+auth_find_user(server *s, const char *name, known *out)
 {
+    struct auth *a = s->auth;
+
     (void)pthread_mutex_lock(&a->lock);
-    const bool found = copy_user(users_find(a->users, name), out);
+    refresh(s);
+    const bool found = auth_copy_user(users_find(a->users, name), out);
     (void)pthread_mutex_unlock(&a->lock);
     return found;
 }
@@ -122,175 +79,6 @@ auth_login_required(server *s)
     const bool damaged = s->auth->users == NULL;
     (void)pthread_mutex_unlock(&s->auth->lock);
     return damaged || n > 0 || s->options.behind_proxy || !origin_is_local(s->options.listen);
-}
-
-/* ---- Passwords. */
-static void
-remember_hash(const struct auth *a, const known *user, const char *password, char out[SECRET_HEX])
-{
-    char text[SECRET_HEX + SECRET_PASSWORD_NBYTES + 1100];
-    const int n = snprintf(text, sizeof text, "%s%s%.1024s", a->salt, user->password, password);
-
-    secret_hash(text, (size_t)n, out);
-    secret_wipe(text, sizeof text);
-}
-
-static bool
-is_remembered(struct auth *a, const char hash[SECRET_HEX], double now)
-{
-    bool found = false;
-
-    (void)pthread_mutex_lock(&a->lock);
-    for (size_t i = 0; i < REMEMBERED; i++)
-        found =
-            found || (a->remembered[i].until > now && secret_equal(a->remembered[i].hash, hash));
-    (void)pthread_mutex_unlock(&a->lock);
-    return found;
-}
-
-static void
-remember(struct auth *a, const char hash[SECRET_HEX], double now)
-{
-    (void)pthread_mutex_lock(&a->lock);
-    remembered *place = &a->remembered[a->n_remembered++ % REMEMBERED];
-    memcpy(place->hash, hash, SECRET_HEX);
-    place->until = now + REMEMBER_S;
-    (void)pthread_mutex_unlock(&a->lock);
-}
-
-/* One of few at a time.  False: too many wait already. */
-static bool
-hash_in_turn(struct auth *a, const char *stored, const char *password, bool *right)
-{
-    (void)pthread_mutex_lock(&a->lock);
-    const bool room = a->n_waiting < MAX_WAITING;
-    a->n_waiting += room;
-    while (room && a->n_hashing == MAX_HASHING)
-        (void)pthread_cond_wait(&a->hashed, &a->lock);
-    a->n_waiting -= room;
-    a->n_hashing += room;
-    (void)pthread_mutex_unlock(&a->lock);
-    if (!room)
-        return false;
-    *right = secret_check_password(stored, password);
-    (void)pthread_mutex_lock(&a->lock);
-    a->n_hashing--;
-    (void)pthread_cond_signal(&a->hashed);
-    (void)pthread_mutex_unlock(&a->lock);
-    return true;
-}
-
-/* Whether the sender's address is known: behind a proxy that is not named all have the proxy's. */
-static bool
-knows_address(const request *r)
-{
-    return !r->server->options.behind_proxy || r->server->options.proxy_address != NULL;
-}
-
-typedef struct login_keys {
-    uint64_t pair, address, user;
-} login_keys;
-
-static login_keys
-keys_of(const request *r, const char *name)
-{
-    return (login_keys){secret_number("pair", name, r->address),
-                        secret_number("address", r->address, ""), secret_number("user", name, "")};
-}
-
-static double
-login_wait(const request *r, const login_keys *keys, double now)
-{
-    struct auth *a = r->server->auth;
-
-    (void)pthread_mutex_lock(&a->lock);
-    const double wait =
-        fmax(fmax(throttle_wait(&a->throttle, keys->pair, now),
-                  throttle_wait(&a->throttle, keys->user, now)),
-             knows_address(r) ? throttle_wait(&a->throttle, keys->address, now) : 0);
-    (void)pthread_mutex_unlock(&a->lock);
-    return wait;
-}
-
-static void
-note_login(const request *r, const login_keys *keys, bool right, double now)
-{
-    struct auth *a = r->server->auth;
-
-    (void)pthread_mutex_lock(&a->lock);
-    if (right) {
-        throttle_forget(&a->throttle, keys->pair, now);
-    } else {
-        throttle_fail(&a->throttle, keys->pair, FREE_PAIR, now);
-        throttle_fail(&a->throttle, keys->user, FREE_USER, now);
-        if (knows_address(r))
-            throttle_fail(&a->throttle, keys->address, FREE_ADDRESS, now);
-    }
-    (void)pthread_mutex_unlock(&a->lock);
-}
-
-static void
-reply_later(request *r, double wait)
-{
-    char seconds[32];
-
-    snprintf(seconds, sizeof seconds, "%.0f", ceil(wait));
-    reply_header(r, "Retry-After", seconds);
-}
-
-static unsigned
-note_refusal(request *r, const char *user)
-{
-    cmir_error err = {0};
-
-    return audit_write(r->server, user, "login-refused", NULL, NULL, 0, &err) == CMIR_OK ? 401
-                                                                                         : 503;
-}
-
-/* 0, 401, 429 or 503; a name that is not known is written to the log as "": it may be a password. */
-static unsigned
-check_password(request *r, const char *name, const char *password, known *user)
-{
-    struct auth *a = r->server->auth;
-    const login_keys keys = keys_of(r, name);
-    const double now = server_now(), wait = login_wait(r, &keys, now);
-    char hash[SECRET_HEX];
-    bool right = false;
-
-    if (wait > 0) {
-        reply_later(r, wait);
-        return 429;
-    }
-    const bool there = find_user(a, name, user) && user->password[0] != '\0';
-    remember_hash(a, user, password, hash);
-    if (there && is_remembered(a, hash, now))
-        return 0;
-    if (!hash_in_turn(a, there ? user->password : nobody, password, &right)) {
-        reply_later(r, 1);
-        return 503;
-    }
-    right = right && there;
-    note_login(r, &keys, right, server_now());
-    if (!right)
-        return note_refusal(r, user->name);
-    remember(a, hash, now);
-    return 0;
-}
-
-unsigned
-auth_login(request *r, const char *name, const char *password, char id[SECRET_HEX], role *out)
-{
-    known user;
-    const unsigned status = check_password(r, name, password, &user);
-
-    if (status != 0)
-        return status;
-    (void)pthread_mutex_lock(&r->server->auth->lock);
-    session_begin(&r->server->auth->sessions, user.name, server_now(), id);
-    (void)pthread_mutex_unlock(&r->server->auth->lock);
-    snprintf(r->user, sizeof r->user, "%s", user.name);
-    *out = user.role;
-    return 0;
 }
 
 /* ---- Ways to say who one is; each gives 0 with *user filled, 401, 429 or 503. */
@@ -307,30 +95,9 @@ by_basic(request *r, const char *code, known *user)
     if (colon == NULL)
         return 401;
     *colon = '\0';
-    const unsigned status = check_password(r, text, colon + 1, user);
+    const unsigned status = login_check_password(r, text, colon + 1, user);
     secret_wipe(text, sizeof text);
     return status;
-}
-
-static unsigned
-by_token(request *r, const char *token, known *user)
-{
-    struct auth *a = r->server->auth;
-    const login_keys keys = keys_of(r, "");
-    const double now = server_now(), wait = login_wait(r, &keys, now);
-    char hash[SECRET_HEX];
-
-    if (wait > 0) {
-        reply_later(r, wait);
-        return 429;
-    }
-    secret_hash(token, strlen(token), hash);
-    (void)pthread_mutex_lock(&a->lock);
-    const bool found = copy_user(users_find_token(a->users, hash), user);
-    if (!found && knows_address(r))
-        throttle_fail(&a->throttle, keys.address, FREE_ADDRESS, now);
-    (void)pthread_mutex_unlock(&a->lock);
-    return found ? 0 : note_refusal(r, "");
 }
 
 /* The value of the session's cookie; false: there is none. */
@@ -365,7 +132,7 @@ by_cookie(request *r, known *user)
         return 401;
     (void)pthread_mutex_lock(&a->lock);
     const char *name = session_find(&a->sessions, id, server_now());
-    const bool found = name != NULL && copy_user(users_find(a->users, name), user);
+    const bool found = name != NULL && auth_copy_user(users_find(a->users, name), user);
     (void)pthread_mutex_unlock(&a->lock);
     return found ? 0 : 401;
 }
@@ -393,7 +160,7 @@ by_proxy(request *r, known *user)
         request_header_count(r, o->proxy_user_header) != 1)
         return false;
     const char *name = request_header(r, o->proxy_user_header);
-    return name != NULL && find_user(r->server->auth, name, user);
+    return name != NULL && auth_find_user(r->server, name, user);
 }
 
 static unsigned
@@ -406,7 +173,7 @@ identify(request *r, known *user, bool *cookie)
     if (header != NULL && strncasecmp(header, "Basic ", 6) == 0)
         return by_basic(r, header + 6 + strspn(header + 6, " "), user);
     if (header != NULL && strncasecmp(header, "Bearer ", 7) == 0)
-        return by_token(r, header + 7 + strspn(header + 7, " "), user);
+        return login_check_token(r, header + 7 + strspn(header + 7, " "), user);
     *cookie = true;
     return by_cookie(r, user);
 }
@@ -437,7 +204,7 @@ check_rate(request *r, char message[200])
 {
     struct auth *a = r->server->auth;
 
-    if (r->user[0] == '\0' && !knows_address(r))
+    if (r->user[0] == '\0' && !login_knows_address(r))
         return 0;
     const uint64_t key = r->user[0] != '\0' ? secret_number("rate", r->user, "")
                                             : secret_number("rate-address", r->address, "");
@@ -447,7 +214,7 @@ check_rate(request *r, char message[200])
     (void)pthread_mutex_unlock(&a->lock);
     if (wait <= 0)
         return 0;
-    reply_later(r, wait);
+    login_reply_later(r, wait);
     return refuse(message, 429, "too many requests");
 }
 

@@ -230,6 +230,22 @@ files_each(const char *dir, void (*each)(void *ctx, const char *name), void *ctx
     return CMIR_OK;
 }
 
+char *
+files_without(const char *text, const char *dir1, const char *dir2)
+{
+    const char *const dirs[] = {dir1, dir2};
+    char *out = cmir_json_need(strdup(text));
+
+    for (size_t i = 0; i < 2; i++) {
+        const size_t n = dirs[i] == NULL ? 0 : strlen(dirs[i]);
+        for (char *p = out; n > 0 && (p = strstr(p, dirs[i])) != NULL;) {
+            const size_t cut = n + (p[n] == '/');
+            memmove(p, p + cut, strlen(p + cut) + 1);
+        }
+    }
+    return out;
+}
+
 void
 files_now(char out[21])
 {

@@ -46,6 +46,10 @@ __attribute__((__format__(__printf__, 3, 4)))
 #endif
 cmir_status files_fail(cmir_error *err, cmir_status code, const char *format, ...);
 
+/* The text without the two folders' paths (may be NULL), which say where things lie on this machine;
+ * what lies below them keeps its name.  free(). */
+char *files_without(const char *text, const char *dir1, const char *dir2);
+
 /* Now, as "2026-01-31T12:00:00Z". */
 void files_now(char out[21]);
 

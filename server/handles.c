@@ -162,14 +162,11 @@ handle_take(server *s, const char *dir, cmir_archive **out, cmir_error *err)
 void
 handle_give(server *s, const char *dir, cmir_archive *archive)
 {
-    handles *h = server_handles(s);
-
-    if (archive == NULL)
-        return;
-    if (dir != NULL) {
+    if (archive == NULL || dir != NULL) {
         cmir_archive_close(archive);
         return;
     }
+    handles *h = server_handles(s);
     (void)pthread_mutex_lock(&h->lock);
     h->idle[h->n_idle++] = archive;
     pass_on(h);

@@ -19,7 +19,7 @@
 #include "metrics.h"
 #include "text.h"
 
-#define DISCARD_NBYTES (1u << 20) /* of a refused body, before the connection is cut */
+#define DISCARD_NBYTES (4u << 20) /* of a refused body, before the connection is cut */
 
 struct counter {
     const char *name;

@@ -214,29 +214,6 @@ reply_error(request *r, unsigned status, const char *format, ...)
     reply_bytes(r, status, "application/json", text, strlen(text), CACHE_NEVER, NULL);
 }
 
-/* Of absolute paths the last part is kept: where files lie is nobody's business. */
-static void
-strip_paths(char *text)
-{
-    char *out = text;
-    char before = ' ';
-
-    for (const char *p = text; *p != '\0'; before = *p++) {
-        if (*p == '/' && strchr(" '\"(", before) != NULL) {
-            const size_t n = strcspn(p, " '\":,)");
-            const char *end = p + n;
-            for (const char *c = p; c < end; c++)
-                if (*c == '/')
-                    p = c;
-            if (p + 1 == end)
-                *out++ = '/';
-            continue; /* past the last '/' */
-        }
-        *out++ = *p;
-    }
-    *out = '\0';
-}
-
 void
 reply_status(request *r, const cmir_error *err)
 {
@@ -265,6 +242,6 @@ reply_status(request *r, const cmir_error *err)
     }
     char message[sizeof err->msg];
     snprintf(message, sizeof message, "%s", err->msg);
-    strip_paths(message);
+    text_strip_paths(message);
     reply_error(r, status, "%s", *message != '\0' ? message : cmir_status_name(err->code));
 }

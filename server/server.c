@@ -37,12 +37,25 @@ stop_handles(server *s)
     handles_stop(s->handles);
 }
 
+static cmir_status
+start_jobs(server *s, cmir_error *err)
+{
+    return jobs_start(s, &s->jobs, err);
+}
+
+static void
+stop_jobs(server *s)
+{
+    jobs_stop(s->jobs);
+}
+
 static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
 } parts[] = {
-    {audit_start, audit_stop},     {metrics_start, metrics_stop}, {auth_start, auth_stop},
-    {start_handles, stop_handles}, {http_start, http_stop}, /* last */
+    {audit_start, audit_stop}, {metrics_start, metrics_stop},
+    {auth_start, auth_stop},   {start_handles, stop_handles},
+    {start_jobs, stop_jobs},   {http_start, http_stop}, /* last */
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
 
@@ -102,6 +115,12 @@ server_handles(server *s)
     return s->handles;
 }
 
+jobs *
+server_jobs(server *s)
+{
+    return s->jobs;
+}
+
 cmir_status
 server_state_folder(const server *s, const char *name, char **out, cmir_error *err)
 {
@@ -112,6 +131,14 @@ server_state_folder(const server *s, const char *name, char **out, cmir_error *e
         *out = NULL;
     }
     return st;
+}
+
+/* What `path` names from anywhere; free(). */
+static cmir_status
+absolute(const char *path, char **out, cmir_error *err)
+{
+    *out = realpath(path, NULL);
+    return *out != NULL ? CMIR_OK : files_fail(err, CMIR_EIO, "%s: %s", path, strerror(errno));
 }
 
 /* Options with defaults, the folder of the state, and whether the archive can be served. */
@@ -131,9 +158,15 @@ prepare(server *s, const server_options *options, cmir_error *err)
         s->options.upload_nbytes = DEFAULT_UPLOAD_NBYTES;
     if (s->options.requests_per_minute == 0)
         s->options.requests_per_minute = DEFAULT_REQUESTS_PER_MINUTE;
-    s->state_dir = options->state != NULL ? files_path(options->state, (char *)NULL)
-                                          : files_path(options->archive, "service", (char *)NULL);
-    return files_mkdir(s->state_dir, err);
+    char *state = options->state != NULL ? files_path(options->state, (char *)NULL)
+                                         : files_path(options->archive, "service", (char *)NULL);
+    if ((st = files_mkdir(state, err)) == CMIR_OK)
+        st = absolute(state, &s->state_dir, err);
+    free(state);
+    if (st == CMIR_OK)
+        st = absolute(options->archive, &s->archive_dir, err);
+    s->options.archive = s->archive_dir;
+    return st;
 }
 
 static void
@@ -170,5 +203,6 @@ server_run(const server_options *options, bool (*stop)(void), void (*ready)(cons
     while (n_started > 0)
         parts[--n_started].stop(&s);
     free(s.state_dir);
+    free(s.archive_dir);
     return st;
 }

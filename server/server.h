@@ -32,6 +32,9 @@ typedef struct server_options {
 cmir_status server_run(const server_options *options, bool (*stop)(void),
                        void (*ready)(const char *url), cmir_error *err);
 
+/* server_work() is the process of one job, `cmir serve-job`, which the service starts and speaks to over
+ * standard input and output (child.h).  Returns an exit code. */
+int server_work(void);
 /* ---- Users, as `cmir user` changes them: while the service runs as well.  `dir` is an archive (its
  * folder service/ is meant) or the folder of a service's state. */
 #define SERVER_TOKEN_NBYTES 65 /* 64 hex digits and NUL */

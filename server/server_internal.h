@@ -18,7 +18,7 @@ typedef struct audit audit; /* audit.c */
  * file only; server.c starts the parts in order and stops them in reverse. */
 struct server {
     server_options options; /* complete: defaults filled in */
-    char *state_dir;
+    char *archive_dir, *state_dir; /* absolute: jobs and catalogue name files by them */
     handles *handles;
     jobs *jobs;
     audit *audit;
@@ -26,6 +26,8 @@ struct server {
     struct metrics *metrics; /* metrics.c */
     struct http *http; /* http.c */
 };
+
+#define SERVER_MAX_HITS 200 /* of one search */
 
 const server_options *server_get_options(const server *s);
 const char *server_state_dir(const server *s);
@@ -46,6 +48,10 @@ cmir_status handle_take(server *s, const char *dir, cmir_archive **out, cmir_err
 void handle_give(server *s, const char *dir, cmir_archive *archive); /* NULL archive is fine */
 /* Threads for one search: its share of the CPUs, by how many handles are out. */
 uint32_t handle_threads(server *s);
+
+/* ---- api_upload.c: the archive of an upload of the request's user; free().  NULL: there is none, and
+ * the request has been answered with 404. */
+char *upload_archive_dir(request *r, const char *upload_id);
 
 /* ---- audit.c: append-only JSON lines, each with the hash of the one before it.  `what` is the route's
  * name; query and hits are volume ids (never names of patients), may be NULL.  Fails only where the log
@@ -75,8 +81,8 @@ void jobs_count(server *s, uint64_t by_state[JOB_N_STATES], uint64_t *worker_dea
 
 /* Puts a job of `kind` (a row of work.c's table) into the queue with its input (takes the reference),
  * durably, and answers: 202 with Location /api/v1/jobs/ID; 429 where the user has too many waiting.
- * `id` may be NULL: a new one.  False: not accepted. */
-bool job_submit(request *r, const char *kind, const char *id, json_t *input);
+ * `files`: the request's folder, which becomes STATE/FOLDER/ID/files of the job, or NULL. */
+void job_submit(request *r, const char *kind, const char *files, json_t *input);
 
 /* Jobs that the request's user may see: their own; all, as admin. */
 json_t *jobs_list(request *r);

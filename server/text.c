@@ -118,3 +118,25 @@ text_list_has_etag(const char *list, const char *etag)
     }
     return false;
 }
+
+void
+text_strip_paths(char *text)
+{
+    char *out = text;
+    char before = ' ';
+
+    for (const char *p = text; *p != '\0'; before = *p++) {
+        if (*p == '/' && strchr(" '\"(", before) != NULL) {
+            const size_t n = strcspn(p, " '\":,)");
+            const char *end = p + n;
+            for (const char *c = p; c < end; c++)
+                if (*c == '/')
+                    p = c;
+            if (p + 1 == end)
+                *out++ = '/';
+            continue; /* past the last '/' */
+        }
+        *out++ = *p;
+    }
+    *out = '\0';
+}
