@@ -52,6 +52,7 @@ export class CaseScreen {
       slice: (n) => this.moveQuery(n), range: (r) => this.setRange(r),
     });
     this.#lay();
+    for (const viewer of [this.queryViewer, this.hitViewer]) this.#watch(viewer);
   }
 
   #lay() {
@@ -73,6 +74,16 @@ export class CaseScreen {
         h("header", {}, this.queryTitle), this.queryStage, this.queryStrip.element, this.selection.element),
       this.hitPane,
       this.side.element);
+  }
+
+  #watch(viewer) {
+    const here = () => {
+      this.active = viewer;
+      for (const v of [this.queryViewer, this.hitViewer]) v.element.classList.toggle("active", v === viewer);
+    };
+    viewer.element.addEventListener("focusin", here);
+    // Browsers report a move when the layout moves under a resting pointer: that is nobody's choice.
+    viewer.element.addEventListener("pointermove", (e) => (e.movementX || e.movementY) && here());
   }
 
   /** Changes the view.  push: a step to come back to with the browser's Back. */
@@ -268,11 +279,9 @@ export class CaseScreen {
     this.change(slice === null ? { hitSlice } : { slice, hitSlice });
   }
 
-  /** Moves whichever viewer the reader is at. */
+  /** Moves the viewer at which the reader was last, with the pointer or the focus. */
   move(by) {
-    const atHit = this.hitVolume && (this.hitViewer.element.matches(":focus, :hover") || this.hitStage.matches(":focus-within"))
-      && !this.queryViewer.element.matches(":hover");
-    if (atHit) this.moveHit(this.hitViewer.slice + by);
+    if (this.hitVolume && this.active === this.hitViewer) this.moveHit(this.hitViewer.slice + by);
     else this.moveQuery(this.queryViewer.slice + by);
   }
 

@@ -31,9 +31,11 @@ export function button(text, onclick, properties = {}) {
   return h("button", { type: "button", onclick, ...properties }, text);
 }
 
+let fields = 0;
 /** A labelled form control. */
 export function field(label, control, properties = {}) {
-  return h("label", { class: "field", ...properties }, h("span", {}, label), control);
+  control.id ||= `field-${++fields}`;
+  return h("div", { class: "field", ...properties }, h("label", { for: control.id }, label), control);
 }
 
 export function select(options, value, onchange, properties = {}) {

@@ -3,6 +3,10 @@
 // says; the wheel moves through the slices; with Ctrl, or two fingers, it zooms; the middle button pans;
 // the right button sets the window whatever the tool is.
 
+import { announce } from "./dom.js";
+import { mm } from "./format.js";
+import { distanceMm } from "./geometry.js";
+
 const SCROLL_PX = 9; // a drag of so many pixels is a slice
 
 const local = (viewer, event) => {
@@ -44,6 +48,7 @@ const TOOLS = {
         viewer.draw();
       },
       end(p) {
+        announce(`${viewer.name}: ${mm(distanceMm(viewer.extent, ruler.from, ruler.to))}`);
         if (Math.hypot(p[0] - from[0], p[1] - from[1]) < 4)
           viewer.rulers = viewer.rulers.filter((r) => r !== ruler && r.slice !== ruler.slice);
         viewer.draw();

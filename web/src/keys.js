@@ -42,7 +42,7 @@ function preset(screen, key) {
 /** True where the focused element wants the key itself. */
 function taken(event) {
   const at = event.target;
-  if (at.closest("dialog, [popover]")) return true;
+  if (document.querySelector("dialog[open], :popover-open")) return true;
   if (at.matches("input, textarea, select, [contenteditable]")) return event.key !== "Escape" || !at.matches("input");
   if (event.key === "Enter") return at.matches("button, a, summary, [role=tab]");
   if (/^(Arrow|Page|Home|End)/.test(event.key)) return at.matches("[role=tab], .handle") || Boolean(at.closest(".panel"));
@@ -75,6 +75,6 @@ export function help() {
   return dialog("Keyboard and mouse", () => [
     h("dl", { class: "keys" }, CASE.map(([keys, what]) => line(keys, what)), line(["1", "…", "9"], "windows, in the order of the buttons"),
       line(["/"], "find volumes (archive)"), line(["?"], "this help")),
-    h("p", { class: "soft" }, "Arrows move the viewer under the pointer or with the focus. Wheel: slices; with Ctrl, or two fingers: zoom; middle button: pan; right button: window; double click: as a whole."),
+    h("p", { class: "soft" }, "Arrows move the viewer at which the pointer or the focus was last. Wheel: slices; with Ctrl, or two fingers: zoom; middle button: pan; right button: window; double click: as a whole."),
   ]);
 }
