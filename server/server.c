@@ -23,7 +23,7 @@
 
 #define DEFAULT_LISTEN "127.0.0.1:8043"
 #define DEFAULT_UPLOAD_NBYTES (4ull << 30)
-#define DEFAULT_REQUESTS_PER_MINUTE 1200
+#define DEFAULT_REQUESTS_PER_MINUTE 12000
 
 static cmir_status
 start_handles(server *s, cmir_error *err)

@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import urllib.parse
 
 from cli_help import CMIR, ok, run
 
@@ -124,21 +123,6 @@ def add_user(archive, name, role, password=PASSWORD):
         ok('user', 'add', archive, name, '--role', role, '--without-password')
     else:
         ok('user', 'add', archive, name, '--role', role, input=password + '\n')
-
-
-def multipart(files, fields=()):
-    """(body, headers) of multipart/form-data: files are (name, bytes), fields (name, text)."""
-    edge = 'edge-of-the-parts-7MA4YWxk'
-    out = b''
-    for name, text in fields:
-        out += f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
-    for name, data in files:
-        out += f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode() + data + b'\r\n'
-    return out + f'--{edge}--\r\n'.encode(), {'Content-Type': f'multipart/form-data; boundary={edge}'}
-
-
-def quote(text):
-    return urllib.parse.quote(text, safe='')
 
 
 def refused_start(words, archive, *options):
