@@ -21,7 +21,7 @@ static const cli_option serve_options[] = {
     {"proxy-address", 0, "IP", "the proxy's address: it is believed of X-Forwarded-For"},
     {"proxy-user-header", 0, "NAME", "header in which the proxy names the user"},
     {"upload-limit", 0, "BYTES", "largest upload (default 4294967296)"},
-    {"requests-per-minute", 0, "N", "of one user (default 1200)"},
+    {"requests-per-minute", 0, "N", "of one user (default 12000)"},
     {NULL, 0, NULL, NULL},
 };
 

@@ -168,6 +168,20 @@ print_archive(FILE *out, server *s)
     handle_give(s, NULL, archive);
 }
 
+static void
+print_jobs(FILE *out, server *s)
+{
+    uint64_t by_state[JOB_N_STATES], deaths;
+
+    jobs_count(s, by_state, &deaths);
+    head(out, "cmir_jobs", "gauge", "Jobs that are kept, by state.");
+    for (int i = 0; i < JOB_N_STATES; i++)
+        fprintf(out, "cmir_jobs{state=\"%s\"} %llu\n", job_state_names[i],
+                (unsigned long long)by_state[i]);
+    one(out, "cmir_job_deaths_total", "counter",
+        "Processes of jobs that a crash or a limit ended, since the start.", (double)deaths);
+}
+
 void
 api_metrics(request *r)
 {
@@ -196,6 +210,7 @@ api_metrics(request *r)
     one(out, "cmir_audit_lines_total", "counter", "Lines written to the audit log.",
         (double)audit_lines(s));
     print_archive(out, s);
+    print_jobs(out, s);
     print_requests(out, routes);
     free(routes);
     if (fclose(out) != 0) {

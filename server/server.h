@@ -22,7 +22,7 @@ typedef struct server_options {
         *proxy_user_header; /* name of the header by which a trusted proxy names the user; NULL */
     const char *proxy_address; /* the only address from which that header is believed */
     uint64_t upload_nbytes; /* largest upload; default 4 GiB */
-    uint32_t requests_per_minute; /* per user; default 1200 */
+    uint32_t requests_per_minute; /* per user; default 12000 */
     uint32_t n_threads; /* for searching; 0: the CPUs */
 } server_options;
 

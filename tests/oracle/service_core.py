@@ -4,13 +4,13 @@ import base64
 import http.client
 import json
 import re
+import resource
 import signal
 import socket
 import ssl
 import subprocess
 import tempfile
 import threading
-import urllib.parse
 
 from cli_help import CMIR, ok, run
 
@@ -35,10 +35,13 @@ class Answer:
 class Service:
     """`cmir serve ARCHIVE OPTIONS` on a port of its own; use it in a with statement."""
 
-    def __init__(self, archive, *options, listen='127.0.0.1:0', tls=False):
+    def __init__(self, archive, *options, listen='127.0.0.1:0', limits=()):
         self.errors = tempfile.TemporaryFile(mode='w+')
         self.process = subprocess.Popen([CMIR, 'serve', str(archive), '--listen', listen, *map(str, options)],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+                                        restore_signals=False,  # SIGXFSZ stays ignored
+                                        preexec_fn=lambda: [resource.setrlimit(what, (most, most))
+                                                            for what, most in dict(limits).items()])
         timer = threading.Timer(START_S, self.process.kill)
         timer.start()
         line = self.process.stdout.readline()
@@ -124,21 +127,6 @@ def add_user(archive, name, role, password=PASSWORD):
         ok('user', 'add', archive, name, '--role', role, '--without-password')
     else:
         ok('user', 'add', archive, name, '--role', role, input=password + '\n')
-
-
-def multipart(files, fields=()):
-    """(body, headers) of multipart/form-data: files are (name, bytes), fields (name, text)."""
-    edge = 'edge-of-the-parts-7MA4YWxk'
-    out = b''
-    for name, text in fields:
-        out += f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
-    for name, data in files:
-        out += f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode() + data + b'\r\n'
-    return out + f'--{edge}--\r\n'.encode(), {'Content-Type': f'multipart/form-data; boundary={edge}'}
-
-
-def quote(text):
-    return urllib.parse.quote(text, safe='')
 
 
 def refused_start(words, archive, *options):
