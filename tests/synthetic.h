@@ -175,7 +175,7 @@ static inline void
 create_archive(const char *dir)
 {
     const cmir_binding binding = {"tiny", "1.0", SHA,        "{\"name\":\"tiny\"}",
-                                  "",     DIM,   CMIR_AXIAL, NULL};
+                                  "",     DIM,   CMIR_AXIAL, CMIR_PREVIEWS_NONE, NULL};
 
     assert_ok(cmir_store_create(dir, &binding, err));
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* png.c: grey pictures as PNG in memory, by libpng.  Called by hit.c and report.c. */
-#include "report/png.h"
+/* png.c: grey pictures as PNG in memory, by libpng.  Called by picture.c. */
+#include "picture/png.h"
 
 #include <png.h>
 #include <stdlib.h>
