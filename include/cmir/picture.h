@@ -63,7 +63,12 @@ CMIR_API cmir_status
 cmir_pixels_open(const cmir_archive *archive, const cmir_record *record, cmir_plane plane,
                  const cmir_pixels_options *options, cmir_pixels **out, cmir_error *err);
 
-/* The same of a loaded volume, which must outlive it. */
+/* cmir_record_source() opens and loads the source alone, as cmir_pixels_open() does: for encoding a part
+ * of it.  The caller owns *out. */
+CMIR_API cmir_status
+cmir_record_source(const cmir_record *record, cmir_plane plane, cmir_volume **out, cmir_error *err);
+
+/* cmir_pixels_open() of a loaded volume, which must outlive it. */
 CMIR_API cmir_status
 cmir_pixels_of_volume(const cmir_volume *volume, cmir_plane plane, cmir_pixels **out,
                       cmir_error *err);

@@ -164,7 +164,7 @@ CMIR_API const char *cmir_volume_slice_uid(const cmir_volume *volume, cmir_plane
 /* A box in the pictures of a plane: first and last row, column and slice, as cmir_volume_slice()
  * shows them; both ends belong to it. */
 typedef struct cmir_box {
-    uint32_t rows[2], cols[2], slices[2];
+    uint32_t rows[2], columns[2], slices[2];
 } cmir_box;
 
 /* cmir_volume_crop() makes a loaded volume of a box of another, which must be loaded.  Its voxels, their

@@ -93,7 +93,7 @@ cmir_preview_view_open(cmir_store *store, const char *volume_id, cmir_preview_vi
 
 /* The volume of the record among those at its path: the one of its id, or the only one there. */
 static cmir_status
-open_volume(cmir_pixels *p, const cmir_record *record, cmir_error *err)
+open_volume(const cmir_record *record, cmir_volume **out, cmir_error *err)
 {
     const cmir_volume_info *info = &record->info;
     const bool states_modality = strcmp(info->format, "DICOM") == 0;
@@ -121,7 +121,7 @@ open_volume(cmir_pixels *p, const cmir_record *record, cmir_error *err)
     if (found == n && n_volumes == 1 && info->series_uid[0] == '\0')
         found = only; /* a NIfTI file that was given an id of its own */
     if (found < n)
-        st = cmir_volume_open(scan, found, &p->own, err);
+        st = cmir_volume_open(scan, found, out, err);
     else if (n == 1 && n_volumes == 0)
         st = FAIL(err, CMIR_ENOTFOUND, "%s", cmir_scan_get(scan, 0)->reason.msg);
     else
@@ -182,23 +182,44 @@ use_volume(cmir_pixels *p, const cmir_volume *volume, cmir_error *err)
     return CMIR_OK;
 }
 
+/* The source, loaded, if it is as it was and needs no more than max_nbytes; what is in *out must be
+ * closed in any case. */
+static cmir_status
+load_source(const cmir_record *record, cmir_plane plane, uint64_t max_nbytes, cmir_volume **out,
+            uint64_t *nbytes, cmir_error *err)
+{
+    cmir_status st = open_volume(record, out, err);
+
+    if (st != CMIR_OK || (st = check_slices(record, *out, plane, err)) != CMIR_OK ||
+        (st = cmir_volume_nbytes(*out, nbytes, err)) != CMIR_OK)
+        return st;
+    if (max_nbytes > 0 && *nbytes > max_nbytes)
+        return FAIL(err, CMIR_ELIMIT, "%s: its voxels need %llu MiB, the limit is %llu",
+                    record->info.path, (unsigned long long)(*nbytes >> 20),
+                    (unsigned long long)(max_nbytes >> 20));
+    return cmir_volume_load(*out, NULL, NULL, err);
+}
+
+cmir_status
+cmir_record_source(const cmir_record *record, cmir_plane plane, cmir_volume **out, cmir_error *err)
+{
+    uint64_t nbytes;
+
+    *out = NULL;
+    const cmir_status st = load_source(record, plane, 0, out, &nbytes, err);
+    if (st != CMIR_OK) {
+        cmir_volume_close(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
 static cmir_status
 open_source(cmir_pixels *p, const cmir_record *record, uint64_t max_nbytes, cmir_error *err)
 {
-    uint64_t nbytes;
-    cmir_status st = open_volume(p, record, err);
+    const cmir_status st = load_source(record, p->plane, max_nbytes, &p->own, &p->info.nbytes, err);
 
-    if (st != CMIR_OK || (st = check_slices(record, p->own, p->plane, err)) != CMIR_OK ||
-        (st = cmir_volume_nbytes(p->own, &nbytes, err)) != CMIR_OK)
-        return st;
-    if (max_nbytes > 0 && nbytes > max_nbytes)
-        return FAIL(err, CMIR_ELIMIT, "%s: its voxels need %llu MiB, the limit is %llu",
-                    record->info.path, (unsigned long long)(nbytes >> 20),
-                    (unsigned long long)(max_nbytes >> 20));
-    p->info.nbytes = nbytes;
-    if ((st = cmir_volume_load(p->own, NULL, NULL, err)) != CMIR_OK)
-        return st;
-    return use_volume(p, p->own, err);
+    return st == CMIR_OK ? use_volume(p, p->own, err) : st;
 }
 
 /* Whether the archive's own record of this id is the same. */
@@ -350,14 +371,14 @@ cmir_pixels_slice(const cmir_pixels *p, uint32_t index, float *out, cmir_error *
 }
 
 static cmir_status
-take_scaled(const cmir_pixels *p, uint32_t index, uint32_t width, uint32_t height,
-                   float *out, cmir_error *err)
+take_scaled(const cmir_pixels *p, uint32_t index, uint32_t width, uint32_t height, float *out,
+            cmir_error *err)
 {
     const cmir_stack *stack = &p->info.stack;
     float *whole = cmir_alloc((size_t)stack->rows * stack->cols, sizeof *whole);
-    cmir_status st = whole == NULL ? FAIL(err, CMIR_ENOMEM, "%s: no memory for slice %u", p->name,
-                                          index)
-                                   : cmir_pixels_slice(p, index, whole, err);
+    cmir_status st = whole == NULL
+                         ? FAIL(err, CMIR_ENOMEM, "%s: no memory for slice %u", p->name, index)
+                         : cmir_pixels_slice(p, index, whole, err);
 
     if (st == CMIR_OK)
         st = cmir_picture_scale(whole, stack->rows, stack->cols, width, height, out, err);
@@ -408,8 +429,7 @@ round_values(const cmir_pixels_info *info, const float *values, size_t n, int16_
     const float low = info->has_hu ? 0.0f : (float)info->value_low;
 
     for (size_t i = 0; i < n; i++)
-        out[i] =
-            (int16_t)lrintf(fminf(fmaxf((values[i] - low) * gain, INT16_MIN), INT16_MAX));
+        out[i] = (int16_t)lrintf(fminf(fmaxf((values[i] - low) * gain, INT16_MIN), INT16_MAX));
 }
 
 cmir_status

@@ -31,10 +31,10 @@ struct stream {
 };
 
 struct cmir_preview_maker {
-    uint32_t n_slices, rows, cols;  /* of the volume */
-    uint32_t out_rows, out_cols;    /* of the preview */
+    uint32_t n_slices, rows, cols; /* of the volume */
+    uint32_t out_rows, out_cols; /* of the preview */
     cmir_previews kind;
-    struct stream *streams;         /* [n_slices] */
+    struct stream *streams; /* [n_slices] */
 };
 
 static void
@@ -224,9 +224,9 @@ compress_bytes(const uint8_t *bytes, size_t nbytes, struct stream *out, cmir_err
     free(z);
     free(level);
     free(data);
-    return out->data != NULL ? CMIR_OK
-                             : FAIL(err, CMIR_ENOMEM, "no memory to compress a slice of %zu bytes",
-                                    nbytes);
+    return out->data != NULL
+               ? CMIR_OK
+               : FAIL(err, CMIR_ENOMEM, "no memory to compress a slice of %zu bytes", nbytes);
 }
 
 cmir_status
@@ -337,8 +337,7 @@ cmir_preview_parse(const uint8_t *data, uint64_t nbytes, const char *where, cmir
     if (get_u64(data + 40) != nbytes || out->n_slices < 1 || out->n_slices > CMIR_MAX_SLICES ||
         out->rows < 1 || out->rows > CMIR_MAX_SIDE || out->cols < 1 || out->cols > CMIR_MAX_SIDE ||
         !(out->scale > 0) || !isfinite(out->scale) || !isfinite(out->offset) || table > nbytes ||
-        slice_nbytes > UINT32_MAX ||
-        slice_nbytes / MAX_DEFLATE_RATIO > nbytes / out->n_slices)
+        slice_nbytes > UINT32_MAX || slice_nbytes / MAX_DEFLATE_RATIO > nbytes / out->n_slices)
         return FAIL(err, CMIR_ECORRUPT, "%s: impossible preview header", where);
     return CMIR_OK;
 }

@@ -40,7 +40,7 @@ typedef struct cmir_preview {
     uint64_t nbytes;
     uint32_t n_slices, rows, cols;
     double scale, offset; /* value = code * scale + offset */
-    uint32_t crc;         /* of the header */
+    uint32_t crc; /* of the header */
 } cmir_preview;
 
 /* Reads the header of untrusted bytes and checks that its sizes fit `nbytes`; `where` names the

@@ -74,8 +74,8 @@ cmir_catalog_read_preview(cmir_stmt *stmt, int first, const char *volume_id,
         crc > UINT32_MAX)
         return FAIL(err, CMIR_ECORRUPT, "%s: damaged catalogue row (place of its preview)",
                     volume_id);
-    *out = (cmir_preview_claim){(uint32_t)segment, (uint64_t)offset, (uint64_t)nbytes,
-                                (uint32_t)crc};
+    *out =
+        (cmir_preview_claim){(uint32_t)segment, (uint64_t)offset, (uint64_t)nbytes, (uint32_t)crc};
     return CMIR_OK;
 }
 

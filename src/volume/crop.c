@@ -34,13 +34,13 @@ copy_info(const cmir_volume *from, const struct range *range, cmir_volume *to, c
 {
     const cmir_volume_info *a = &from->info;
     cmir_volume_info *b = &to->info;
-    const char *const values[] = {a->volume_id,  a->path,        a->format,      a->modality,
-                                  a->series_uid, a->study_uid,   a->patient_id,  a->patient_sex,
-                                  a->study_date, a->body_part,   a->manufacturer, a->description};
-    const char **const fields[] = {
-        &b->volume_id,  &b->path,      &b->format,    &b->modality,     &b->series_uid,
-        &b->study_uid,  &b->patient_id, &b->patient_sex, &b->study_date, &b->body_part,
-        &b->manufacturer, &b->description};
+    const char *const values[] = {a->volume_id,  a->path,      a->format,       a->modality,
+                                  a->series_uid, a->study_uid, a->patient_id,   a->patient_sex,
+                                  a->study_date, a->body_part, a->manufacturer, a->description};
+    const char **const fields[] = {&b->volume_id,  &b->path,         &b->format,
+                                   &b->modality,   &b->series_uid,   &b->study_uid,
+                                   &b->patient_id, &b->patient_sex,  &b->study_date,
+                                   &b->body_part,  &b->manufacturer, &b->description};
 
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         if (!cmir_volume_set(fields[i], values[i]))
@@ -104,9 +104,9 @@ copy_voxels(const cmir_volume *from, const struct range *range, cmir_volume *to)
         return false;
     for (uint32_t k = 0; k < n[2]; k++)
         for (uint32_t j = 0; j < n[1]; j++) {
-            const size_t at = ((size_t)(range->first[2] + k) * dims[1] + range->first[1] + j) *
-                                  dims[0] +
-                              range->first[0];
+            const size_t at =
+                ((size_t)(range->first[2] + k) * dims[1] + range->first[1] + j) * dims[0] +
+                range->first[0];
 
             memcpy(to->voxels + ((size_t)k * n[1] + j) * run, from->voxels + at * nbytes, run);
         }
@@ -128,8 +128,8 @@ cmir_volume_crop(const cmir_volume *volume, cmir_plane plane, const cmir_box *bo
     const cmir_view view = cmir_view_of(&volume->info, plane);
     if ((st = find_axis(volume, view.row, view.row_reversed, box->rows, "rows", &range, err)) !=
             CMIR_OK ||
-        (st = find_axis(volume, view.col, view.col_reversed, box->cols, "columns", &range, err)) !=
-            CMIR_OK ||
+        (st = find_axis(volume, view.col, view.col_reversed, box->columns, "columns", &range,
+                        err)) != CMIR_OK ||
         (st = find_axis(volume, view.slice, false, box->slices, "slices", &range, err)) != CMIR_OK)
         return st;
     cmir_volume *crop = cmir_volume_new();
