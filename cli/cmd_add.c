@@ -140,11 +140,11 @@ refuse(struct batch *b, json_t *list, const cmir_scan_item *item, const cmir_err
 
     if (strncmp(reason, item->path, n) == 0 && strncmp(reason + n, ": ", 2) == 0)
         reason += n + 2;
-    cli_json_set(o, "Path", cli_json_text(item->path));
-    cli_json_set(o, "VolumeId", cli_json_text(item->volume_id));
-    cli_json_set(o, "Reason", cli_json_text(reason));
-    cli_json_set(o, "Status", json_string(cmir_status_name(why->code)));
-    cli_json_add(list, o);
+    cmir_json_set(o, "Path", cmir_json_text(item->path));
+    cmir_json_set(o, "VolumeId", cmir_json_text(item->volume_id));
+    cmir_json_set(o, "Reason", cmir_json_text(reason));
+    cmir_json_set(o, "Status", json_string(cmir_status_name(why->code)));
+    cmir_json_add(list, o);
     if (list == b->refused && b->args->verbose) {
         cli_progress_clear(b->progress);
         cli_line(stderr, "cmir add: refused %s: %s", item->path, reason);
@@ -161,15 +161,15 @@ report_volume(struct batch *b, const cmir_volume *volume, bool added, uint32_t n
 
     cli_progress_clear(b->progress);
     for (size_t i = 0; (warning = cmir_volume_warning(volume, i)) != NULL; i++) {
-        cli_json_add(warnings, cli_json_text(warning));
+        cmir_json_add(warnings, cmir_json_text(warning));
         if (!b->args->quiet)
             cli_line(stderr, "cmir add: warning: %s", warning);
     }
-    cli_json_set(o, "VolumeId", cli_json_text(info->volume_id));
-    cli_json_set(o, "Path", cli_json_text(info->path));
-    cli_json_set(o, "Slices", json_integer(n_slices));
-    cli_json_set(o, "Warnings", warnings);
-    cli_json_add(added ? b->added : b->there, o);
+    cmir_json_set(o, "VolumeId", cmir_json_text(info->volume_id));
+    cmir_json_set(o, "Path", cmir_json_text(info->path));
+    cmir_json_set(o, "Slices", json_integer(n_slices));
+    cmir_json_set(o, "Warnings", warnings);
+    cmir_json_add(added ? b->added : b->there, o);
     if (!b->args->quiet && !b->args->json) {
         cli_line(b->args->out, added ? "added %s (%u slices)" : "already there: %s (%u slices)",
                  info->volume_id, n_slices);
@@ -279,7 +279,7 @@ print_summary(struct batch *b, double seconds)
     if (b->args->json)
         cli_json_print(b->args,
                        json_pack("{s:o, s:b, s:O, s:O, s:O, s:O, s:I, s:f, s:b}", "Archive",
-                                 cli_json_text(b->dir), "Created", b->created, "Added", b->added,
+                                 cmir_json_text(b->dir), "Created", b->created, "Added", b->added,
                                  "AlreadyThere", b->there, "Refused", b->refused, "Skipped",
                                  b->skipped, "Slices", (json_int_t)b->n_slices, "Seconds", seconds,
                                  "Interrupted", cli_interrupted()));

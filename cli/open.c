@@ -84,17 +84,6 @@ cli_open_encoder(const cli_args *args, const cmir_archive *archive, cmir_encoder
     return CMIR_OK;
 }
 
-json_t *
-cli_json_encoder(const cmir_archive_info *info)
-{
-    json_t *o = cli_need(json_object());
-
-    cli_json_set(o, "Name", cli_json_text(info->encoder_name));
-    cli_json_set(o, "Version", cli_json_text(info->encoder_version));
-    cli_json_set(o, "Sha256", cli_json_text(info->encoder_sha256));
-    return o;
-}
-
 /* What is wrong with a file is no mistake of the command line. */
 cmir_status
 cli_read_labels(const char *path, cmir_label_table **out, cmir_error *err)

@@ -28,7 +28,7 @@ as_root() {
 
 # Debian packages.
 packages="gcc g++ make cmake ninja-build pkg-config zlib1g-dev libisal-dev libpng-dev
-    libsqlite3-dev libopenjp2-7-dev libjansson-dev libsodium-dev libeigen3-dev libdcmtk-dev libcmocka-dev
+    libsqlite3-dev libopenjp2-7-dev libjansson-dev libsodium-dev libmicrohttpd-dev libeigen3-dev libdcmtk-dev libcmocka-dev
     python3-venv ca-certificates"
 for set in "$@"; do
     case $set in

@@ -174,6 +174,22 @@ CMIR_API cmir_status
 cmir_archive_label(cmir_archive *archive, const cmir_label_table *table, const char *volume_id,
                    size_t *n_labelled, cmir_error *err);
 
+/* A label that volumes of an archive have. */
+typedef struct cmir_label_summary {
+    char *name;
+    uint64_t n_volumes;  /* that have it */
+    uint64_t n_distinct; /* values */
+    char **values;       /* the commonest first, then by text */
+    size_t n_values;     /* of them that were asked for */
+} cmir_label_summary;
+
+/* cmir_archive_labels() gives all labels, by name, each with at most max_values of its values.  Free
+ * with cmir_label_summaries_free(). */
+CMIR_API cmir_status
+cmir_archive_labels(const cmir_archive *archive, size_t max_values, cmir_label_summary **out,
+                    size_t *n, cmir_error *err);
+CMIR_API void cmir_label_summaries_free(cmir_label_summary *summaries, size_t n); /* NULL is fine */
+
 /* One volume of the catalogue.  Owned by the record; free with cmir_record_free(). */
 typedef struct cmir_record {
     cmir_volume_info info;

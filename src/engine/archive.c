@@ -238,6 +238,13 @@ cmir_archive_list(const cmir_archive *archive, const char *where, char ***ids, s
 }
 
 cmir_status
+cmir_archive_labels(const cmir_archive *archive, size_t max_values, cmir_label_summary **out,
+                    size_t *n, cmir_error *err)
+{
+    return cmir_store_labels(archive->store, max_values, out, n, err);
+}
+
+cmir_status
 cmir_rows_to_embeddings(const cmir_rows *rows, const char *volume_id, cmir_embeddings *out,
                         cmir_error *err)
 {
