@@ -19,6 +19,7 @@
 #include "files.h"
 #include "http_internal.h"
 #include "metrics.h"
+#include "pixels.h"
 #include "secret.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:8043"
@@ -53,9 +54,9 @@ static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
 } parts[] = {
-    {audit_start, audit_stop}, {metrics_start, metrics_stop},
-    {auth_start, auth_stop},   {start_handles, stop_handles},
-    {start_jobs, stop_jobs},   {http_start, http_stop}, /* last */
+    {audit_start, audit_stop},     {metrics_start, metrics_stop}, {auth_start, auth_stop},
+    {start_handles, stop_handles}, {pixels_start, pixels_stop},   {start_jobs, stop_jobs},
+    {http_start, http_stop}, /* last */
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
 
