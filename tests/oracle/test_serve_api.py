@@ -2,15 +2,16 @@
 """The service's interface as programs meet it: what it finds is what cmir search finds; uploads, jobs that are broken
 off, labels, feedback, cohorts, and who may see what."""
 import csv
+import fcntl
 import io
+import json
 import os
 import signal
-import subprocess
 import time
 
 import numpy as np
 import pytest
-from cli_help import (CMIR, NOTICE, archive, body, labels, ok, ok_json, own, save_dicom, save_nifti,  # noqa: F401
+from cli_help import (NOTICE, archive, body, labels, ok, ok_json, own, save_dicom, save_nifti,  # noqa: F401
                       scans)
 from service import Service, alive, without_paths
 
@@ -131,6 +132,7 @@ def test_report(service, own):
     page = answer.body.decode()
     assert answer.status == 200 and answer.headers['Content-Type'].startswith('text/html')
     assert 'attachment' in answer.headers['Content-Disposition']
+    assert str(own) not in page and str(own.parent) not in page
     assert NOTICE in page.lower() and 'scan_1' in page and page.count('data:image/png') >= 3
     assert service.delete(f'/jobs/{job["JobId"]}').status == 204
     assert service.get(job['Result']['Report'].removeprefix('/api/v1')).status == 404
@@ -222,14 +224,10 @@ def test_upload_becomes_part_of_the_archive(service, own, tmp_path):
 
 def test_archive_that_another_process_writes(service, own, tmp_path):
     """A job waits its turn; a request says 503 and when to come again."""
-    writer = subprocess.Popen([CMIR, 'import', str(own), '-'], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-    try:
-        for _ in service.patiently():
-            answer = service.post('/labels', 'name,x\nscan_1,1\n', type='text/csv')
-            if answer.status == 503:
-                break
-        assert answer.headers['Retry-After']
+    with open(own / 'lock') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = service.post('/labels', 'name,x\nscan_1,1\n', type='text/csv')
+        assert answer.status == 503 and answer.headers['Retry-After']
         save_nifti(tmp_path / 'w.nii.gz', body(np.random.default_rng(9), 40, 12))
         answer = service.send_files('/volumes', [tmp_path / 'w.nii.gz'])
         place = answer.headers['Location'].removeprefix('/api/v1')
@@ -238,9 +236,6 @@ def test_archive_that_another_process_writes(service, own, tmp_path):
             if (job['Progress'] or {}).get('What') == 'waiting':
                 break
         assert job['State'] == 'running'
-    finally:
-        writer.stdin.close()
-        writer.wait()
     assert service.finish(answer)['Result']['Added'] == ['w']
 
 
@@ -380,7 +375,7 @@ def test_feedback(service):
 
 
 def test_cohorts(service, own):
-    ok('label', own, '-', input='name,note,delta\nscan_0,=1+1,-5\nscan_1,"a, ""b""",2\nscan_2,@x,\n')
+    service.post('/labels', 'name,note,delta\nscan_0,=1+1,-5\nscan_1,"a, ""b""",2\nscan_2,@x,\n', type='text/csv')
     wanted = {'Name': 'nodules', 'Note': 'to ask Anna', 'Volumes': ['scan_1', 'scan_0', 'scan_2', 'gone'],
               'Query': {'VolumeId': 'scan_4', 'Slices': [1, 3]}}
     answer = service.post('/cohorts', wanted)
@@ -477,7 +472,7 @@ def test_audit(shared, own, tmp_path):
     place = service.post('/cohorts', {'Name': 'c', 'Volumes': ['scan_1']}, **rita).headers['Location']
     service.get(place.removeprefix('/api/v1') + '.csv', **rita)
     log = (service.state / 'audit.jsonl').read_text().splitlines()
-    lines = [{k: e.get(k) for k in ('User', 'What', 'Query', 'Hits')} for e in map(__import__('json').loads, log)]
+    lines = [{k: e.get(k) for k in ('User', 'What', 'Query', 'Hits')} for e in map(json.loads, log)]
     for line in ({'User': 'rita', 'What': 'search', 'Query': 'scan_1', 'Hits': hits},
                  {'User': 'rita', 'What': 'report', 'Query': 'scan_1', 'Hits': hits},
                  {'User': 'cora', 'What': 'add', 'Query': None, 'Hits': ['new']},

@@ -208,7 +208,8 @@ export class CaseScreen {
     } else if (this.hitVolume?.VolumeId !== hit || this.hitResult !== this.result) {
       await this.#openHit(hit, current);
       if (!current()) return;
-    }
+    } else this.relevance.setMatch(this.match);
+    this.hitPane.classList.remove("loading");
     this.#showPart();
     this.#showSlices();
     await this.#showSolid(current);
@@ -225,6 +226,9 @@ export class CaseScreen {
   }
 
   async #openHit(id, current) {
+    // What is judged is the hit that the reader asked for, also while its picture is on its way.
+    this.relevance.setMatch(this.result.Matches.find((m) => m.VolumeId === id) ?? null);
+    this.hitPane.classList.add("loading");
     const [volume, match] = await Promise.all([get(volumePath(id)), this.#matchOf(id)]);
     if (!current()) return;
     this.hitVolume = volume;
@@ -360,7 +364,6 @@ export class CaseScreen {
     this.solid?.close();
     this.solid = null;
     this.solidKey = key;
-    this.element.classList.toggle("solid", Boolean(wanted));
     if (!wanted) return;
     const stages = [{ stage: this.queryStage, volume: this.volume, upload: this.view.upload, window: this.queryViewer.shownWindow, move: (n) => this.moveQuery(n) }];
     if (this.hitVolume) stages.push({ stage: this.hitStage, volume: this.hitVolume, upload: null, window: this.hitViewer.shownWindow, move: (n) => this.moveHit(n) });

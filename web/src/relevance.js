@@ -27,6 +27,7 @@ export class Relevance {
     this.#show();
   }
 
+  /** match: the open hit's; null while it is not known. */
   setMatch(match) {
     this.match = match;
     this.#show();

@@ -76,10 +76,11 @@ export class SliceSource {
   constructor(volume, upload) {
     this.path = url(volumePath(volume.VolumeId, upload));
     this.nSlices = volume.Slices;
+    this.version = volume.Version; // with it pictures never change, and the browser keeps them
   }
 
   address(slice, window, side) {
-    const values = window ? { centre: window.centre, width: window.width, side } : { side };
+    const values = { centre: window?.centre, width: window?.width, side, v: this.version };
     return `${this.path}/slices/${slice}.png${query(values)}`;
   }
 
