@@ -45,7 +45,7 @@ export const test = base.extend({
   shot: async ({ page }, use, info) => {
     const dir = join(OUT, "shots");
     mkdirSync(dir, { recursive: true });
-    await use((name) => page.screenshot({ path: join(dir, `${info.project.name}-${name}.png`) }));
+    await use((name) => page.screenshot({ path: join(dir, `${info.project.name}-${name}.png`), timeout: 120_000 }));
   },
 });
 

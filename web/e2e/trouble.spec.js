@@ -29,12 +29,12 @@ test("a slow network says that something is on its way; the number belongs to th
   await openQuery(page, service.url, "phantom_004");
   let open;
   const gate = new Promise((resolve) => (open = resolve));
-  await page.route(/slices\/\d+\.png.*centre=40/, async (route) => {
+  await page.route(/slices\/\d+\.png.*centre=-600/, async (route) => {
     await gate;
     await route.continue();
   });
   const shown = await page.locator(".query .bottomleft").textContent();
-  await page.getByRole("button", { name: "abdomen", exact: true }).click();
+  await page.getByRole("button", { name: "lung", exact: true }).click();
   await page.keyboard.press("ArrowDown");
   await expect(page.locator(".query .viewer")).toHaveClass(/waiting/);
   await expect(page.locator(".query .bottomleft")).toHaveText(shown);

@@ -3,7 +3,7 @@
 // with its interval.
 
 import { h, svg } from "./dom.js";
-import { number, mm } from "./format.js";
+import { mm } from "./format.js";
 
 function drawing(curve, slices, onSlice) {
   const n = curve.length;
@@ -38,7 +38,7 @@ export function contrastSection(c, onSlice, onRange) {
     h("p", {}, "Slices ", h("button", { type: "button", class: "link", onclick: () => onSlice(Math.round((a + b) / 2)) }, `${a} to ${b}`), where,
       " of the query look most like the cases with it and least like those without. Begin between ",
       c.FirstInterval.join(" and "), ", end between ", c.LastInterval.join(" and "), " (95 %)."),
-    h("p", { class: "soft" }, `Rise ${number(c.Rise)} (${number(c.RiseInterval[0])} to ${number(c.RiseInterval[1])}), p = ${number(c.P)}: `,
-      c.P <= 0.05 ? "it stands out from chance." : "it does not stand out from chance.", " ",
+    h("p", { class: "soft" }, `Rise ${c.Rise.toFixed(4)} (${c.RiseInterval.map((r) => r.toFixed(4)).join(" to ")}), p = ${c.P.toFixed(3)}: `,
+      c.P < 0.05 ? "it stands out from chance." : "it does not stand out from chance.", " ",
       h("button", { type: "button", class: "link", onclick: () => onRange([a, b]) }, "Search with these slices")));
 }

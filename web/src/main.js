@@ -62,7 +62,7 @@ function showWhere(view) {
   const total = `${Archive.Volumes} volumes`;
   bar.where.replaceChildren(h("a", { href: "#/", "aria-current": view.screen === "archive" ? "page" : null }, "Archive ", h("small", {}, total)));
   if (view.upload && app.may("contributor"))
-    bar.where.append(button("Add this scan to the archive", () => addUpload(app, view.upload).catch((e) => toast(e.message, "error")), { class: "quiet" }));
+    bar.where.append(button("Add this scan to the archive", () => addUpload(app, view.upload).catch((e) => toast(e.message, "error"))));
 }
 
 function show(view, navigated = false) {

@@ -5,14 +5,6 @@ import { h, button, field, select } from "./dom.js";
 import { Filter } from "./filter.js";
 import { DEFAULTS } from "./view.js";
 
-const SCORES = {
-  maxsim: "maxsim: each slice's best match",
-  symmetric: "symmetric: both ways",
-  ordered: "ordered: slices keep their order",
-  "length-corrected": "length-corrected",
-  weighted: "weighted: rare slices count more",
-};
-
 export class Options {
   /** on: {change(options), search()}. */
   constructor(scores, limits, labels, on) {
@@ -25,7 +17,7 @@ export class Options {
       ...(Values.length <= 6 ? Values.map((v) => [`${Name}=${v}`, `${Name} = ${v}`]) : []),
     ]);
     this.controls = {
-      score: choice("score", scores.map((s) => [s, SCORES[s] ?? s])),
+      score: choice("score", scores.map((s) => [s, s])),
       exclude: choice("exclude", [
         ["volume", "this volume"], ["study", "its study"], ["patient", "its patient"], ["none", "nothing"]]),
       limit: number("limit", 1, limits?.Hits ?? 1000),

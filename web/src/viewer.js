@@ -115,12 +115,18 @@ export class Viewer {
     this.#quiet();
     this.#fail(null);
     this.#shown = { picture, slice, window: this.#windowKey() };
-    this.corners.topright.textContent =
-      picture.pixels === "preview" ? "preview: coarser than the source" : "";
+    this.corners.topright.textContent = this.#originText(picture);
     this.#label();
     this.draw();
     this.#source.fetchAround(slice, this.#direction, this.window, this.#side());
     this.on.settled?.();
+  }
+
+  /** What the reader must know of a picture that is not the source's. */
+  #originText({ pixels, bitmap }) {
+    if (pixels !== "preview") return "";
+    const whole = Math.min(this.#side(), Math.max(this.volume.Rows, this.volume.Columns));
+    return Math.max(bitmap.width, bitmap.height) < whole ? "preview: coarser than the source" : "preview";
   }
 
   #quiet() {
