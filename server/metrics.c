@@ -172,15 +172,15 @@ print_archive(FILE *out, server *s)
 static void
 print_jobs(FILE *out, server *s)
 {
-    uint64_t by_state[JOB_N_STATES], n_deaths;
+    uint64_t by_state[JOB_N_STATES], deaths;
 
-    jobs_count(s, by_state, &n_deaths);
+    jobs_count(s, by_state, &deaths);
     head(out, "cmir_jobs", "gauge", "Jobs that are kept, by state.");
     for (int i = 0; i < JOB_N_STATES; i++)
         fprintf(out, "cmir_jobs{state=\"%s\"} %llu\n", job_state_names[i],
                 (unsigned long long)by_state[i]);
-    one(out, "cmir_worker_deaths_total", "counter",
-        "Processes of jobs that crashed or were killed.", (double)n_deaths);
+    one(out, "cmir_job_deaths_total", "counter",
+        "Processes of jobs that a crash or a limit ended, since the start.", (double)deaths);
 }
 
 void

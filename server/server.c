@@ -53,9 +53,10 @@ static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
 } parts[] = {
-    {audit_start, audit_stop}, {metrics_start, metrics_stop},
-    {auth_start, auth_stop},   {start_handles, stop_handles},
-    {start_jobs, stop_jobs},   {http_start, http_stop}, /* last */
+    {auth_start, auth_stop},   /* refuses what is unsafe before anything is written */
+    {audit_start, audit_stop}, /* one service for a state folder */
+    {metrics_start, metrics_stop}, {start_handles, stop_handles}, {start_jobs, stop_jobs},
+    {http_start, http_stop}, /* last: from here on there are requests */
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
 

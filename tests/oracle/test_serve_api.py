@@ -320,7 +320,7 @@ def test_death_of_the_process_that_reads_harms_one_volume_only(service, own, big
     assert job['State'] == 'done', job
     assert len(job['Result']['Added']) == 1 and 'died' in job['Result']['Refused'][0]['Message']
     assert {*job['Result']['Added'], job['Result']['Refused'][0]['VolumeId']} == {'big_a', 'big_b'}
-    assert 'cmir_worker_deaths_total 1' in service.get('/metrics').body.decode()
+    assert 'cmir_job_deaths_total 1' in service.get('/metrics').body.decode()
     ok('verify', own)
 
 
