@@ -115,6 +115,11 @@ bool cli_interrupted(void);
 
 /* open.c: archives, encoders and queries as the command line names them. */
 extern const char *const cli_planes[];
+/* --previews: none, small (the default) or full. */
+cmir_status cli_get_previews(const cli_args *args, cmir_previews *out, cmir_error *err);
+#define CLI_PREVIEWS_OPTION                                                                        \
+    {"previews", 0, "KIND",                                                                        \
+     "pictures that a new archive keeps of its volumes: none, small (default), full"}
 bool cli_is_archive(const char *path);
 /* --encoder, else where the archive (may be NULL) remembers its card, else builtin.  Checked
  * against the archive. */

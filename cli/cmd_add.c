@@ -116,9 +116,12 @@ scan_inputs(struct batch *b, cmir_error *err)
 static cmir_status
 create_archive(struct batch *b, cmir_error *err)
 {
-    cmir_status st = cmir_archive_create(b->dir, b->encoder, CMIR_AXIAL, err);
+    cmir_archive_options options = {.struct_nbytes = sizeof options, .plane = CMIR_AXIAL};
+    cmir_status st = cli_get_previews(b->args, &options.previews, err);
 
-    if (st != CMIR_OK || (st = cmir_archive_open(b->dir, CMIR_WRITE, &b->archive, err)) != CMIR_OK)
+    if (st != CMIR_OK ||
+        (st = cmir_archive_create_with(b->dir, b->encoder, &options, err)) != CMIR_OK ||
+        (st = cmir_archive_open(b->dir, CMIR_WRITE, &b->archive, err)) != CMIR_OK)
         return st;
     b->created = true;
     if (!b->args->quiet && !b->args->json)
@@ -348,6 +351,7 @@ static const cli_option add_options[] = {
     {"frame", 0, "N", "frame of a 4-D NIfTI, from 1"},
     {"min-slices", 0, "N", "skip series with fewer slices (default 5): scouts"},
     {"encoder", 0, "CARD", "where the archive's encoder card lies now, or of a new archive"},
+    CLI_PREVIEWS_OPTION,
     {NULL, 0, NULL, NULL},
 };
 const cli_verb cli_verb_add = {

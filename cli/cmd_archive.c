@@ -11,24 +11,30 @@ run_init(cli_args *args, cmir_error *err)
 {
     const char *dir = args->operands[0];
     cmir_encoder *encoder = NULL;
+    cmir_archive_options options = {.struct_nbytes = sizeof options};
     int plane;
     cmir_status st = cli_get_choice(args, "plane", cli_planes, &plane, err);
 
+    if (st == CMIR_OK)
+        st = cli_get_previews(args, &options.previews, err);
     if (st == CMIR_OK && cli_is_archive(dir))
         st = cli_fail(err, CMIR_EEXIST, "%s: there is an archive already", dir);
     if (st == CMIR_OK)
         st = cli_open_encoder(args, NULL, &encoder, err);
     if (st == CMIR_OK)
-        st = cmir_archive_create(dir, encoder, (cmir_plane)plane, err);
+        options.plane = (cmir_plane)plane;
+    if (st == CMIR_OK)
+        st = cmir_archive_create_with(dir, encoder, &options, err);
     if (st == CMIR_OK) {
         const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
         if (args->json)
             cli_json_print(args,
-                           json_pack("{s:o, s:{s:o, s:o, s:o}, s:s, s:I}", "Archive",
+                           json_pack("{s:o, s:{s:o, s:o, s:o}, s:s, s:I, s:s}", "Archive",
                                      cmir_json_text(dir), "Encoder", "Name",
                                      cmir_json_text(e->name), "Version", cmir_json_text(e->version),
                                      "Sha256", cmir_json_text(e->sha256), "Plane",
-                                     cli_planes[plane], "Dim", (json_int_t)e->dim));
+                                     cli_planes[plane], "Dim", (json_int_t)e->dim, "Previews",
+                                     cmir_previews_name(options.previews)));
         else if (!args->quiet)
             cli_line(args->out,
                      "created archive %s: encoder %s %s, %u numbers per slice, %s slices", dir,
@@ -41,6 +47,7 @@ run_init(cli_args *args, cmir_error *err)
 static const cli_option init_options[] = {
     {"encoder", 0, "CARD", "builtin (default) or an encoder card: CARD.json"},
     {"plane", 0, "PLANE", "how volumes are sliced: axial (default), coronal, sagittal"},
+    CLI_PREVIEWS_OPTION,
     {NULL, 0, NULL, NULL},
 };
 const cli_verb cli_verb_init = {"init",
@@ -76,6 +83,11 @@ print_stat(cli_args *args, const cmir_archive_info *info)
     cli_line(args->out, "%-15s %s", "plane", cli_planes[info->plane]);
     cli_line(args->out, size_format, "embeddings", info->segments_nbytes, " bytes");
     cli_line(args->out, size_format, "  of removed", info->dead_nbytes, " bytes");
+    cli_line(args->out, "%-15s %s", "previews", cmir_previews_name(info->previews));
+    if (info->previews == CMIR_PREVIEWS_NONE)
+        return;
+    cli_line(args->out, size_format, "  take", info->previews_nbytes, " bytes");
+    cli_line(args->out, size_format, "  of removed", info->dead_previews_nbytes, " bytes");
 }
 
 static cmir_status
@@ -100,6 +112,9 @@ run_stat(cli_args *args, cmir_error *err)
         cmir_json_set(o, "Plane", json_string(cli_planes[info->plane]));
         cmir_json_set(o, "EmbeddingBytes", json_integer((json_int_t)info->segments_nbytes));
         cmir_json_set(o, "DeadBytes", json_integer((json_int_t)info->dead_nbytes));
+        cmir_json_set(o, "Previews", json_string(cmir_previews_name(info->previews)));
+        cmir_json_set(o, "PreviewBytes", json_integer((json_int_t)info->previews_nbytes));
+        cmir_json_set(o, "DeadPreviewBytes", json_integer((json_int_t)info->dead_previews_nbytes));
         cli_json_print(args, o);
     } else {
         print_stat(args, info);

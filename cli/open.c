@@ -23,6 +23,19 @@ is_external(const cmir_archive_info *info)
     return external;
 }
 
+cmir_status
+cli_get_previews(const cli_args *args, cmir_previews *out, cmir_error *err)
+{
+    static const char *const names[] = {"small", "none", "full", NULL};
+    static const cmir_previews kinds[] = {CMIR_PREVIEWS_SMALL, CMIR_PREVIEWS_NONE,
+                                          CMIR_PREVIEWS_FULL};
+    int choice;
+    const cmir_status st = cli_get_choice(args, "previews", names, &choice, err);
+
+    *out = st == CMIR_OK ? kinds[choice] : CMIR_PREVIEWS_NONE;
+    return st;
+}
+
 bool
 cli_is_archive(const char *path)
 {

@@ -15,13 +15,14 @@ MAY_SEE = {
     "kernel": ["base"],
     "volume": ["base"],
     "io": ["base", "volume"],
-    "encode": ["base", "volume"],
-    "store": ["base"],
+    "picture": ["base"],
+    "encode": ["base", "volume", "picture"],
+    "store": ["base", "picture"],
     "fit": ["base", "store"],
     "rank": ["base", "kernel", "store"],
-    "report": ["base"],
+    "report": ["base", "picture"],
     "assess": ["base"],
-    "engine": ["base", "volume", "io", "encode", "store", "fit", "rank", "assess"],
+    "engine": ["base", "volume", "io", "picture", "encode", "store", "fit", "rank", "assess"],
 }
 # Shells see include/cmir, their own folder and these.
 SHELLS = {
@@ -39,11 +40,12 @@ ENTRY = {
     r"openjpeg\.h": ["src/io/jpeg2000.c"],
     r"sqlite3\.h": ["src/store/db.c"],
     r"Eigen/.*": ["src/fit/eigen.cc"],
-    r"png\.h": ["src/report/png.c"],
+    r"png\.h": ["src/picture/png.c"],
     r"jansson\.h": ["src/encode/card.c", "json/json.h", "server/http.h"],
     r"microhttpd\.h": ["server/http_internal.h"],
-    r"isa-l/.*": ["src/io/gzip.c"],
-    r"zlib\.h": ["src/io/gzip.c", "src/io/dicom_stream.c", "src/store/segment.c"],
+    r"isa-l/.*": ["src/io/gzip.c", "src/picture/preview.c"],
+    r"zlib\.h": ["src/io/gzip.c", "src/io/dicom_stream.c", "src/store/segment.c",
+                "src/picture/preview.c", "src/picture/png.c"],
     r"sodium.*": ["src/base/sha256.c", "server/secret.c"],
     r"cpuid\.h|sys/(auxv|syscall)\.h": ["src/base/cpu.c"],
     r"immintrin\.h": ["src/kernel/kernel_avx2.h", "src/kernel/kernel_avx512.h"],
@@ -53,7 +55,7 @@ ENTRY = {
 # Headers of C, C++ and POSIX that anybody may include.
 SYSTEM = set("""
 arpa/inet.h assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h limits.h locale.h
-math.h netdb.h netinet/in.h poll.h pthread.h sched.h signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
+math.h netdb.h netinet/in.h poll.h pthread.h sched.h setjmp.h signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
 stdio.h stdlib.h string.h strings.h sys/file.h sys/mman.h sys/random.h sys/resource.h sys/socket.h sys/stat.h sys/time.h
 sys/types.h sys/wait.h termios.h time.h unistd.h
 algorithm array cerrno climits cmath cstddef cstdint cstdio cstdlib cstring exception functional limits list map memory

@@ -20,6 +20,17 @@ void api_session_get(request *r);
 void api_session_begin(request *r);
 void api_session_end(request *r);
 
+/* api_volumes.c; "upload": the same of an upload */
+void api_volumes(request *r);
+void api_volume(request *r);
+void api_volume_delete(request *r);
+void api_upload_volume(request *r);
+
+/* api_slices.c */
+void api_slice(request *r);
+void api_thumbnail(request *r);
+void api_nifti(request *r);
+
 /* api_search.c */
 void api_search(request *r);
 void api_evidence(request *r);

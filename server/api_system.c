@@ -50,10 +50,11 @@ window_list(void)
 static json_t *
 archive_object(const cmir_archive_info *info)
 {
-    return cmir_json_need(json_pack(
-        "{s:o, s:I, s:s, s:I, s:I, s:b}", "Encoder", cmir_json_encoder(info), "Dim",
-        (json_int_t)info->dim, "Plane", planes[info->plane], "Volumes", (json_int_t)info->n_volumes,
-        "Slices", (json_int_t)info->n_slices, "Fitted", info->whitening != NULL));
+    return cmir_json_need(
+        json_pack("{s:o, s:I, s:s, s:I, s:I, s:s, s:b}", "Encoder", cmir_json_encoder(info), "Dim",
+                  (json_int_t)info->dim, "Plane", planes[info->plane], "Volumes",
+                  (json_int_t)info->n_volumes, "Slices", (json_int_t)info->n_slices, "Previews",
+                  cmir_previews_name(info->previews), "Fitted", info->whitening != NULL));
 }
 
 void

@@ -19,6 +19,7 @@
 #include "files.h"
 #include "http_internal.h"
 #include "metrics.h"
+#include "pixels.h"
 #include "secret.h"
 
 #define DEFAULT_LISTEN "127.0.0.1:8043"
@@ -52,11 +53,14 @@ stop_jobs(server *s)
 static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
-} parts[] = {
-    {auth_start, auth_stop},   /* refuses what is unsafe before anything is written */
-    {audit_start, audit_stop}, /* one service for a state folder */
-    {metrics_start, metrics_stop}, {start_handles, stop_handles}, {start_jobs, stop_jobs},
-    {http_start, http_stop}, /* last: from here on there are requests */
+} parts
+    [] =
+        {
+            {auth_start, auth_stop},   /* refuses what is unsafe before anything is written */
+            {audit_start, audit_stop}, /* one service for a state folder */
+            {metrics_start, metrics_stop}, {start_handles, stop_handles},
+            {pixels_start, pixels_stop},   {start_jobs, stop_jobs},
+            {http_start, http_stop}, /* last: from here on there are requests */
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
 

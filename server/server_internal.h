@@ -22,6 +22,7 @@ struct server {
     handles *handles;
     jobs *jobs;
     audit *audit;
+    struct pixels *pixels; /* pixels.c */
     struct auth *auth; /* auth.c */
     struct metrics *metrics; /* metrics.c */
     struct http *http; /* http.c */

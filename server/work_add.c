@@ -240,12 +240,15 @@ work_add(work *w, const json_t *input, cmir_error *err)
     return result;
 }
 
-/* Previews need not be kept: the files are there for as long as the upload is. */
+/* Slices are kept as they are: the service shows an upload from its previews only, so that what
+ * strangers sent is decoded in this process alone. */
 static cmir_status
 create_archive(struct batch *b, cmir_plane plane, cmir_error *err)
 {
+    const cmir_archive_options options = {
+        .struct_nbytes = sizeof options, .plane = plane, .previews = CMIR_PREVIEWS_FULL};
     cmir_error why = {0};
-    const cmir_status st = cmir_archive_create(b->archive, b->encoder, plane, &why);
+    const cmir_status st = cmir_archive_create_with(b->archive, b->encoder, &options, &why);
 
     return st == CMIR_OK || st == CMIR_EEXIST ? CMIR_OK : files_fail(err, st, "%s", why.msg);
 }

@@ -69,10 +69,10 @@ write_query_picture(cmir_buf *out, const cmir_result *result, const cmir_source 
     const cmir_hit *first = result->n_hits > 0 ? &result->hits[0] : NULL;
     const uint32_t slice = first != NULL ? first->matches[first->best].query_slice : middle;
     cmir_frame frame;
-    cmir_window windows[2];
+    cmir_preset windows[2];
 
     cmir_frame_take(&frame, query, slice, SIDE_QUERY);
-    cmir_frame_windows(&frame, windows);
+    cmir_frame_presets(&frame, windows);
     cmir_buf_puts(out, "<div class=\"fit\"><figure>");
     const cmir_status st = cmir_picture_write(out, &frame, windows[0], query->plane, SIDE_QUERY,
                                               "A slice of the query", err);
@@ -122,6 +122,7 @@ write_query(cmir_buf *out, const cmir_result *result, const cmir_archive_info *a
                     result->first_slice, result->last_slice,
                     result->query->n_slices > 0 ? result->query->n_slices - 1 : 0);
     cmir_facts_write(out, result->query);
+    cmir_preview_note(out, query);
     cmir_buf_puts(out, "</dl>\n");
     write_method(out, result, archive, command);
     cmir_buf_puts(out, "</div>\n");
@@ -151,8 +152,9 @@ write_summary(cmir_buf *out, const cmir_result *result, const cmir_buf *rows, si
 
 /* All hits that are shown: sections and rows. */
 static cmir_status
-write_hits(const cmir_result *result, const cmir_report_options *o, const cmir_source *query,
-           size_t n_shown, cmir_buf *sections, cmir_buf *rows, cmir_error *err)
+write_hits(const cmir_result *result, const cmir_archive *archive, const cmir_report_options *o,
+           const cmir_source *query, size_t n_shown, cmir_buf *sections, cmir_buf *rows,
+           cmir_error *err)
 {
     for (size_t i = 0; i < n_shown; i++) {
         cmir_source found;
@@ -160,7 +162,7 @@ write_hits(const cmir_result *result, const cmir_report_options *o, const cmir_s
 
         if (o->progress != NULL && o->progress(o->progress_ctx, i, n_shown) != 0)
             return FAIL(err, CMIR_ECANCELLED, "the report was cancelled");
-        cmir_source_open(&found, result->hits[i].record, query->plane, NULL);
+        cmir_source_open(&found, archive, result->hits[i].record, query->plane, NULL);
         st = cmir_hit_write(result, &result->hits[i], query, &found, sections, rows, err);
         cmir_source_close(&found);
         if (st != CMIR_OK)
@@ -200,10 +202,10 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
     const size_t wanted = o->max_hits == 0 ? DEFAULT_HITS : o->max_hits;
     const size_t most = wanted < MAX_HITS ? wanted : MAX_HITS;
     const size_t n_shown = result->n_hits < most ? result->n_hits : most;
-    cmir_source_open(&query, result->query, info->plane, o->query);
+    cmir_source_open(&query, archive, result->query, info->plane, o->query);
     write_head(&page, result);
     if ((st = write_query(&page, result, info, &query, o->command, err)) == CMIR_OK &&
-        (st = write_hits(result, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {
+        (st = write_hits(result, archive, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {
         cmir_contrast_write(&page, result->query, result->contrast);
         write_summary(&page, result, &rows, n_shown);
         cmir_evidence_write(&page, result->evidence, n_shown);

@@ -349,3 +349,19 @@ cmir_column_blob(cmir_stmt *stmt, int column, size_t *nbytes)
     *nbytes = (size_t)sqlite3_column_bytes(stmt->sqlite, column);
     return data;
 }
+
+cmir_status
+cmir_db_has_table(cmir_db *db, const char *name, bool *out, cmir_error *err)
+{
+    cmir_stmt *q;
+    cmir_status st = cmir_stmt_open(
+        db, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", &q, err);
+
+    *out = false;
+    if (st != CMIR_OK)
+        return st;
+    cmir_bind_text(q, name);
+    st = cmir_stmt_step(q, out, err);
+    cmir_stmt_close(q);
+    return st;
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* png.h: grey pictures as PNG in memory.  The one file behind it that sees libpng is png.c. */
-#ifndef CMIR_REPORT_PNG_H
-#define CMIR_REPORT_PNG_H
+#ifndef CMIR_PICTURE_PNG_H
+#define CMIR_PICTURE_PNG_H
 
 #include <stdint.h>
 

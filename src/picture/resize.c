@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* resize.c: one window of a slice, resized with antialiasing.  Both encoders prepare their input
- * with it.
+/* resize.c: a slice, or one window of it, resized with antialiasing.  Both encoders prepare their
+ * input with it; pictures and previews are made with it.
  *
  * The filters are separable: for every output row the input rows under it are windowed, weighted
  * and summed into one scratch row, which is then resampled across.  So each pixel is read once
  * where the axis shrinks by averaging, and no intermediate picture exists. */
-#include "encode/resize.h"
+#include "picture/resize.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -35,7 +35,7 @@ bicubic(double x)
     return 0.0;
 }
 
-/* How much of pixel `i` lies under a box as wide as an output pixel, at least one pixel. */
+/* How much of pixel `i` lies under a box `scale` wide. */
 static double
 area(double middle, double scale, double i)
 {
@@ -60,7 +60,7 @@ static void
 fill_tap(cmir_taps *taps, uint32_t o, cmir_filter filter, double middle, double step, uint32_t n_in,
          bool pad)
 {
-    const double scale = fmax(step, 1.0);
+    const double scale = filter == CMIR_COVER ? step : fmax(step, 1.0);
     const double inside = fmin(middle + 0.5 * step, n_in) - fmax(middle - 0.5 * step, 0.0);
     const double support = (filter == CMIR_BICUBIC ? 2.0 : 1.0) * scale;
     const double low = fmax(floor(middle - support), 0.0);
@@ -105,10 +105,10 @@ init_taps(cmir_taps *taps, cmir_filter filter, uint32_t n_in, double from, doubl
 
 cmir_status
 cmir_resizer_init(cmir_resizer *resizer, cmir_filter filter, uint32_t rows, uint32_t cols,
-                  const cmir_box *box, uint32_t out_rows, uint32_t out_cols, cmir_error *err)
+                  const cmir_part *box, uint32_t out_rows, uint32_t out_cols, cmir_error *err)
 {
-    const cmir_box all = {0.0, rows, 0.0, cols};
-    const cmir_box *b = box == NULL ? &all : box;
+    const cmir_part all = {0.0, rows, 0.0, cols};
+    const cmir_part *b = box == NULL ? &all : box;
     const bool pad = box != NULL;
 
     *resizer = (cmir_resizer){rows, cols, out_rows, out_cols, {0}, {0}};
@@ -176,26 +176,57 @@ add_row(float *restrict sum, const float *restrict row, uint32_t n, float low, f
         sum[i] += w * clip((row[i] - low) * gain);
 }
 
-void
-cmir_resize(const cmir_resizer *resizer, const float *pixels, float low, float gain, float *scratch,
-            float *out)
+/* One row across. */
+static float *
+resample(const cmir_taps *across, uint32_t n, const float *row, float *out)
 {
-    const cmir_taps *down = &resizer->down, *across = &resizer->across;
+    for (uint32_t x = 0; x < n; x++) {
+        const float *w = across->weights + (size_t)x * across->stride;
+        const float *s = row + across->first[x];
+        float sum = 0.0f;
+
+        for (uint32_t t = 0; t < across->count[x]; t++)
+            sum += w[t] * s[t];
+        *out++ = sum;
+    }
+    return out;
+}
+
+void
+cmir_resize_values(const cmir_resizer *resizer, const float *pixels, float *scratch, float *out)
+{
+    const cmir_taps *down = &resizer->down;
     const uint32_t cols = resizer->cols;
 
     for (uint32_t y = 0; y < resizer->out_rows; y++) {
         memset(scratch, 0, cols * sizeof *scratch);
+        for (uint32_t t = 0; t < down->count[y]; t++) {
+            const float w = down->weights[(size_t)y * down->stride + t];
+            const float *row = pixels + (size_t)(down->first[y] + t) * cols;
+
+            for (uint32_t c = 0; c < cols; c++)
+                scratch[c] += w * row[c];
+        }
+        out = resample(&resizer->across, resizer->out_cols, scratch, out);
+    }
+}
+
+void
+cmir_resize(const cmir_resizer *resizer, const float *pixels, float low, float gain, float *scratch,
+            float *out)
+{
+    const cmir_taps *down = &resizer->down;
+    const uint32_t cols = resizer->cols;
+
+    for (uint32_t y = 0; y < resizer->out_rows; y++) {
+        float *const first = out;
+
+        memset(scratch, 0, cols * sizeof *scratch);
         for (uint32_t t = 0; t < down->count[y]; t++)
             add_row(scratch, pixels + (size_t)(down->first[y] + t) * cols, cols, low, gain,
                     down->weights[(size_t)y * down->stride + t]);
-        for (uint32_t x = 0; x < resizer->out_cols; x++) {
-            const float *w = across->weights + (size_t)x * across->stride;
-            const float *s = scratch + across->first[x];
-            float sum = 0.0f;
-
-            for (uint32_t t = 0; t < across->count[x]; t++)
-                sum += w[t] * s[t];
-            *out++ = clip(sum);
-        }
+        out = resample(&resizer->across, resizer->out_cols, scratch, out);
+        for (uint32_t x = 0; x < resizer->out_cols; x++)
+            first[x] = clip(first[x]);
     }
 }

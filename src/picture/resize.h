@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* resize.h: one window of a slice, resized with antialiasing. */
-#ifndef CMIR_ENCODE_RESIZE_H
-#define CMIR_ENCODE_RESIZE_H
+#ifndef CMIR_PICTURE_RESIZE_H
+#define CMIR_PICTURE_RESIZE_H
 
 #include <stdint.h>
 
@@ -9,8 +9,8 @@
 
 /* How an axis is resampled.  All of them widen with the scale when an axis shrinks, so nothing is
  * skipped.  AREA is the exact average of what an output pixel covers, at least one pixel wide: an
- * axis that grows is interpolated linearly. */
-typedef enum cmir_filter { CMIR_AREA, CMIR_BILINEAR, CMIR_BICUBIC } cmir_filter;
+ * axis that grows is interpolated linearly.  COVER is that average however little it covers. */
+typedef enum cmir_filter { CMIR_AREA, CMIR_BILINEAR, CMIR_BICUBIC, CMIR_COVER } cmir_filter;
 
 /* The weights of one axis: output i is the sum of weights[i * stride + t] * input[first[i] + t]
  * over t < count[i]. */
@@ -26,16 +26,20 @@ typedef struct cmir_resizer {
 } cmir_resizer;
 
 /* A part of a picture, in pixels from its first corner; may reach outside it. */
-typedef struct cmir_box {
+typedef struct cmir_part {
     double top, bottom, left, right;
-} cmir_box;
+} cmir_part;
 
 /* Resizes `box`, outside of which all is 0, or the whole picture (NULL).  Free with
  * cmir_resizer_free(), after a failure too. */
 cmir_status cmir_resizer_init(cmir_resizer *resizer, cmir_filter filter, uint32_t rows,
-                              uint32_t cols, const cmir_box *box, uint32_t out_rows,
+                              uint32_t cols, const cmir_part *box, uint32_t out_rows,
                               uint32_t out_cols, cmir_error *err);
 void cmir_resizer_free(cmir_resizer *resizer);
+
+/* out (out_rows * out_cols) = the resized picture.  `scratch` holds cols floats. */
+void cmir_resize_values(const cmir_resizer *resizer, const float *pixels, float *scratch,
+                        float *out);
 
 /* out (out_rows * out_cols) = the resized picture of (pixel - low) * gain clipped to 0..1, clipped
  * again.  `scratch` holds cols floats. */
