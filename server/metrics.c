@@ -160,6 +160,7 @@ print_archive(FILE *out, server *s)
 
     if (handle_take(s, NULL, &archive, &err) != CMIR_OK)
         return;
+    (void)cmir_archive_refresh(archive, NULL); /* else the figures are a little old */
     const cmir_archive_info *info = cmir_archive_get_info(archive);
     one(out, "cmir_archive_volumes", "gauge", "Volumes in the archive.", (double)info->n_volumes);
     one(out, "cmir_archive_slices", "gauge", "Slices in the archive.", (double)info->n_slices);
