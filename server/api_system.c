@@ -68,6 +68,7 @@ api_system(request *r)
         reply_status(r, &err);
         return;
     }
+    (void)cmir_archive_refresh(archive, NULL);
     json_t *held = archive_object(cmir_archive_get_info(archive));
     handle_give(s, NULL, archive);
     reply_json(r, 200,

@@ -160,12 +160,27 @@ print_archive(FILE *out, server *s)
 
     if (handle_take(s, NULL, &archive, &err) != CMIR_OK)
         return;
+    (void)cmir_archive_refresh(archive, NULL); /* else the figures are a little old */
     const cmir_archive_info *info = cmir_archive_get_info(archive);
     one(out, "cmir_archive_volumes", "gauge", "Volumes in the archive.", (double)info->n_volumes);
     one(out, "cmir_archive_slices", "gauge", "Slices in the archive.", (double)info->n_slices);
     one(out, "cmir_archive_embedding_bytes", "gauge", "Bytes in segment files.",
         (double)info->segments_nbytes);
     handle_give(s, NULL, archive);
+}
+
+static void
+print_jobs(FILE *out, server *s)
+{
+    uint64_t by_state[JOB_N_STATES], deaths;
+
+    jobs_count(s, by_state, &deaths);
+    head(out, "cmir_jobs", "gauge", "Jobs that are kept, by state.");
+    for (int i = 0; i < JOB_N_STATES; i++)
+        fprintf(out, "cmir_jobs{state=\"%s\"} %llu\n", job_state_names[i],
+                (unsigned long long)by_state[i]);
+    one(out, "cmir_job_deaths_total", "counter",
+        "Processes of jobs that a crash or a limit ended, since the start.", (double)deaths);
 }
 
 void
@@ -196,6 +211,7 @@ api_metrics(request *r)
     one(out, "cmir_audit_lines_total", "counter", "Lines written to the audit log.",
         (double)audit_lines(s));
     print_archive(out, s);
+    print_jobs(out, s);
     print_requests(out, routes);
     free(routes);
     if (fclose(out) != 0) {

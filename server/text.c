@@ -119,6 +119,17 @@ text_list_has_etag(const char *list, const char *etag)
     return false;
 }
 
+static size_t
+count(const char *text, size_t n, char c)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < n; i++)
+        found += text[i] == c;
+    return found;
+}
+
+/* A path may have lost its beginning: the library cuts long ones there. */
 void
 text_strip_paths(char *text)
 {
@@ -126,8 +137,8 @@ text_strip_paths(char *text)
     char before = ' ';
 
     for (const char *p = text; *p != '\0'; before = *p++) {
-        if (*p == '/' && strchr(" '\"(", before) != NULL) {
-            const size_t n = strcspn(p, " '\":,)");
+        const size_t n = strcspn(p, " '\":,)"), n_slashes = count(p, n, '/');
+        if (strchr(" '\"(", before) != NULL && (n_slashes > 1 || (*p == '/' && n > 0))) {
             const char *end = p + n;
             for (const char *c = p; c < end; c++)
                 if (*c == '/')

@@ -22,7 +22,7 @@ void text_hex(const uint8_t *bytes, size_t n, char *out);
  * "W/" in front and quotes do not count; "*" matches everything. */
 bool text_list_has_etag(const char *list, const char *etag);
 
-/* Of absolute paths in `text` the last part is kept: where files lie is nobody's business. */
+/* Of paths in `text` the last part is kept: where files lie is nobody's business. */
 void text_strip_paths(char *text);
 
 #endif

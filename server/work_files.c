@@ -180,30 +180,50 @@ work_files_name(const files_of_job *f, const char *path)
     return name == NULL ? "" : name;
 }
 
+/* Where the next path of a file of the job begins in `message`, and which file it is; NULL: there is
+ * none.  The library cuts the beginnings of long paths. */
+static const char *
+next_path(const files_of_job *f, const char *message, const char **end, const char **name)
+{
+    const char *tail = f->folder + strlen(f->folder);
+    const char *p = strstr(message, f->folder);
+
+    for (int n = 0; n < 2 && tail > f->folder;) /* ID/files */
+        n += *--tail == '/';
+    if (p == NULL && (p = strstr(message, tail + 1)) != NULL) {
+        const char *whole = p;
+        while (p > message && strchr(" '\"(", p[-1]) == NULL)
+            p--;
+        *end = whole + strlen(tail + 1);
+    } else if (p != NULL) {
+        *end = p + strlen(f->folder);
+    }
+    if (p == NULL)
+        return NULL;
+    char *rest = cmir_json_need(strndup(*end, strcspn(*end, ":,;")));
+    char *path = files_path(f->folder, rest[0] == '/' ? rest + 1 : rest, NULL);
+    *name = work_files_name(f, path);
+    *end += strlen(rest);
+    free(path);
+    free(rest);
+    return p;
+}
+
 /* "/x/files/000002/a.nii: cut short" becomes "a.nii: cut short" with what the client called it. */
 char *
 work_files_message(const files_of_job *f, const char *message)
 {
-    char *out = cmir_json_need(strdup(""));
+    char *out = NULL;
+    size_t nbytes;
+    const char *end, *name;
+    FILE *memory = cmir_json_need(open_memstream(&out, &nbytes));
 
-    for (const char *p; (p = strstr(message, f->folder)) != NULL;) {
-        const size_t n = strcspn(p, ":,;");
-        char *path = cmir_json_need(strndup(p, n));
-        const char *name = work_files_name(f, path);
-        char *longer =
-            cmir_json_need(malloc(strlen(out) + (size_t)(p - message) + strlen(name) + 1));
-
-        sprintf(longer, "%s%.*s%s", out, (int)(p - message), message, name);
-        free(path);
-        free(out);
-        out = longer;
-        message = p + n;
-        if (name[0] == '\0' && strncmp(message, ": ", 2) == 0)
-            message += 2;
+    for (const char *p; (p = next_path(f, message, &end, &name)) != NULL;) {
+        (void)fprintf(memory, "%.*s%s", (int)(p - message), message, name);
+        message = end + (name[0] == '\0' && strncmp(end, ": ", 2) == 0 ? 2 : 0);
     }
-    char *whole = cmir_json_need(malloc(strlen(out) + strlen(message) + 1));
-    sprintf(whole, "%s%s", out, message);
-    free(out);
-    text_strip_paths(whole);
-    return whole;
+    (void)fputs(message, memory);
+    (void)fclose(memory);
+    text_strip_paths(cmir_json_need(out));
+    return out;
 }

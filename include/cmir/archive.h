@@ -76,6 +76,9 @@ typedef struct cmir_archive_info {
     const cmir_whitening_info *whitening;       /* NULL where the archive is not fitted */
 } cmir_archive_info;
 CMIR_API const cmir_archive_info *cmir_archive_get_info(const cmir_archive *archive);
+/* cmir_archive_refresh() counts again: what other processes have added and removed since. */
+CMIR_API cmir_status
+cmir_archive_refresh(cmir_archive *archive, cmir_error *err);
 
 /* cmir_archive_check_encoder() says whether `encoder` made the archive (a fitted one: is its base
  * encoder): CMIR_EMISMATCH names both and the field that differs. */

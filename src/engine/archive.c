@@ -238,6 +238,15 @@ cmir_archive_list(const cmir_archive *archive, const char *where, char ***ids, s
 }
 
 cmir_status
+cmir_archive_refresh(cmir_archive *archive, cmir_error *err)
+{
+    const cmir_status st = cmir_store_refresh(archive->store, err);
+
+    cmir_store_info(archive->store, &archive->info);
+    return st;
+}
+
+cmir_status
 cmir_archive_labels(const cmir_archive *archive, size_t max_values, cmir_label_summary **out,
                     size_t *n, cmir_error *err)
 {

@@ -111,7 +111,7 @@ write_date(cmir_buf *out, const char *date)
 }
 
 void
-cmir_facts_write(cmir_buf *out, const cmir_record *record)
+cmir_facts_write(cmir_buf *out, const cmir_record *record, bool no_paths)
 {
     const cmir_volume_info *info = &record->info;
 
@@ -131,7 +131,8 @@ cmir_facts_write(cmir_buf *out, const cmir_record *record)
     cmir_buf_puts(out, "</dd>\n");
     write_fact(out, "Study UID", info->study_uid);
     write_fact(out, "Series UID", info->series_uid);
-    write_fact(out, "Source", info->path);
+    if (!no_paths)
+        write_fact(out, "Source", info->path);
 }
 
 void
@@ -141,7 +142,7 @@ cmir_preview_note(cmir_buf *out, const cmir_source *source)
         return;
     cmir_buf_puts(out, "<dt>Pictures</dt><dd>of the preview that the archive keeps; the scan "
                        "itself: ");
-    cmir_html_text(out, cmir_pixels_get_info(source->pixels)->problem);
+    cmir_html_text(out, cmir_source_problem(source));
     cmir_buf_puts(out, "</dd>\n");
 }
 
@@ -354,7 +355,7 @@ cmir_hit_write(const cmir_result *result, const cmir_hit *hit, const cmir_source
     for (uint32_t k = 0; k < n && st == CMIR_OK; k++)
         st = write_pair(section, query, found, further[k], SIDE_FURTHER, err);
     cmir_buf_puts(section, "<dl>\n");
-    cmir_facts_write(section, hit->record);
+    cmir_facts_write(section, hit->record, found->no_paths);
     cmir_preview_note(section, found);
     cmir_buf_puts(section, "</dl>\n</div>\n</div>\n<div class=\"strips\">\n");
     cmir_strip_similarity(section, hit);

@@ -23,7 +23,7 @@ cmir_status cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_pres
                                cmir_plane plane, unsigned side, const char *alt, cmir_error *err);
 
 /* What is known of a volume, as <dt>, <dd> pairs. */
-void cmir_facts_write(cmir_buf *out, const cmir_record *record);
+void cmir_facts_write(cmir_buf *out, const cmir_record *record, bool no_paths);
 
 /* Where pictures are of a preview: that, and why the scan itself is not shown. */
 void cmir_preview_note(cmir_buf *out, const cmir_source *source);

@@ -44,6 +44,15 @@ cmir_source_open(cmir_source *source, const cmir_archive *archive, const cmir_re
         (void)cmir_pixels_open(archive, record, plane, NULL, &source->pixels, &source->problem);
 }
 
+const char *
+cmir_source_problem(const cmir_source *source)
+{
+    if (source->no_paths)
+        return "its files cannot be read any more, or have changed";
+    return source->pixels != NULL ? cmir_pixels_get_info(source->pixels)->problem
+                                  : source->problem.msg;
+}
+
 void
 cmir_source_close(cmir_source *source)
 {
@@ -107,7 +116,7 @@ cmir_frame_take(cmir_frame *frame, const cmir_source *source, uint32_t slice, ui
 {
     memset(frame, 0, sizeof *frame);
     if (source->pixels == NULL) {
-        frame->problem = source->problem;
+        (void)FAIL(&frame->problem, CMIR_ENOTFOUND, "%s", cmir_source_problem(source));
         return;
     }
     const cmir_pixels_info *info = cmir_pixels_get_info(source->pixels);

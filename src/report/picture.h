@@ -17,6 +17,7 @@ typedef struct cmir_source {
     cmir_pixels *pixels; /* NULL: see problem */
     cmir_plane plane;
     cmir_error problem;
+    bool no_paths;       /* set by the caller: the sentence must not say where files lie */
 } cmir_source;
 
 /* Opens the volume of `record` at its path, or the preview that `archive` (NULL: none) keeps of it;
@@ -25,6 +26,8 @@ typedef struct cmir_source {
 void cmir_source_open(cmir_source *source, const cmir_archive *archive, const cmir_record *record,
                       cmir_plane plane, const cmir_volume *given);
 void cmir_source_close(cmir_source *source);
+/* Why it is not the source, or nothing. */
+const char *cmir_source_problem(const cmir_source *source);
 bool cmir_source_is_preview(const cmir_source *source);
 
 /* How grey values are made. */

@@ -87,7 +87,7 @@ write_query_picture(cmir_buf *out, const cmir_result *result, const cmir_source 
 /* How the result came about: enough to do it again. */
 static void
 write_method(cmir_buf *out, const cmir_result *result, const cmir_archive_info *archive,
-             const char *command)
+             const cmir_source *query, const char *command)
 {
     cmir_buf_printf(out, "<h3>How it was searched</h3>\n<dl>\n<dt>Score</dt><dd><b>%s</b> ",
                     cmir_score_name(result->score));
@@ -96,7 +96,8 @@ write_method(cmir_buf *out, const cmir_result *result, const cmir_archive_info *
                     "</dd>\n<dt>Candidates</dt><dd>%llu volumes passed the filters, %zu listed; "
                     "%.3f s</dd>\n",
                     (unsigned long long)result->n_candidates, result->n_hits, result->seconds);
-    cmir_page_fact(out, "Archive", archive->dir);
+    if (!query->no_paths)
+        cmir_page_fact(out, "Archive", archive->dir);
     cmir_page_fact(out, "Plane", plane_names[archive->plane]);
     cmir_buf_puts(out, "<dt>Encoder</dt><dd>");
     cmir_html_text(out, archive->encoder_name);
@@ -121,10 +122,10 @@ write_query(cmir_buf *out, const cmir_result *result, const cmir_archive_info *a
     cmir_buf_printf(out, "</dd>\n<dt>Searched</dt><dd>slices %u to %u of 0 to %u</dd>\n",
                     result->first_slice, result->last_slice,
                     result->query->n_slices > 0 ? result->query->n_slices - 1 : 0);
-    cmir_facts_write(out, result->query);
+    cmir_facts_write(out, result->query, query->no_paths);
     cmir_preview_note(out, query);
     cmir_buf_puts(out, "</dl>\n");
-    write_method(out, result, archive, command);
+    write_method(out, result, archive, query, command);
     cmir_buf_puts(out, "</div>\n");
     const cmir_status st = write_query_picture(out, result, query, err);
     cmir_buf_puts(out, "</div>\n</section>\n");
@@ -163,6 +164,7 @@ write_hits(const cmir_result *result, const cmir_archive *archive, const cmir_re
         if (o->progress != NULL && o->progress(o->progress_ctx, i, n_shown) != 0)
             return FAIL(err, CMIR_ECANCELLED, "the report was cancelled");
         cmir_source_open(&found, archive, result->hits[i].record, query->plane, NULL);
+        found.no_paths = o->no_paths;
         st = cmir_hit_write(result, &result->hits[i], query, &found, sections, rows, err);
         cmir_source_close(&found);
         if (st != CMIR_OK)
@@ -203,6 +205,7 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
     const size_t most = wanted < MAX_HITS ? wanted : MAX_HITS;
     const size_t n_shown = result->n_hits < most ? result->n_hits : most;
     cmir_source_open(&query, archive, result->query, info->plane, o->query);
+    query.no_paths = o->no_paths;
     write_head(&page, result);
     if ((st = write_query(&page, result, info, &query, o->command, err)) == CMIR_OK &&
         (st = write_hits(result, archive, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {

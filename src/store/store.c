@@ -170,6 +170,17 @@ cmir_store_close(cmir_store *store)
     free(store);
 }
 
+cmir_status
+cmir_store_refresh(cmir_store *store, cmir_error *err)
+{
+    cmir_archive_info totals = {0};
+    cmir_status st = cmir_catalog_count(store->db, &totals, err);
+
+    if (st == CMIR_OK && (st = cmir_catalog_count_previews(store->db, &totals, err)) == CMIR_OK)
+        store->totals = totals;
+    return st;
+}
+
 void
 cmir_store_info(const cmir_store *store, cmir_archive_info *out)
 {

@@ -115,6 +115,8 @@ cmir_status cmir_store_get(cmir_store *store, const char *volume_id, cmir_record
                            cmir_error *err);
 cmir_status cmir_store_list(cmir_store *store, const char *where, char ***ids, size_t *n_ids,
                             cmir_error *err);
+/* Counts again what cmir_store_info() tells. */
+cmir_status cmir_store_refresh(cmir_store *store, cmir_error *err);
 cmir_status cmir_store_labels(cmir_store *store, size_t max_values, cmir_label_summary **out,
                               size_t *n, cmir_error *err);
 cmir_status cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sentence),

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,10 +42,12 @@ class Service:
         self.state, self.process, self.headers, self.log = Path(archive) / 'service', None, {}, ''
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.errors = tempfile.TemporaryFile('w+')  # a pipe that nobody reads would fill up
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         line = self.process.stdout.readline()
         if not line.startswith('serving at '):
-            raise AssertionError(f'{line}{self.process.communicate()[1]}')
+            self.process.wait()
+            raise AssertionError(line + self.read_log())
         self.port = int(line.rstrip('/\n').rsplit(':', 1)[1])
         return self
 
@@ -54,8 +57,14 @@ class Service:
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        self.log += self.process.communicate(timeout=PATIENCE_S)[1]
+        self.process.stdout.close()
+        self.process.wait(PATIENCE_S)
+        self.log += self.read_log()
         return self.process.returncode
+
+    def read_log(self):
+        self.errors.seek(0)
+        return self.errors.read()
 
     def ask(self, method, path, body=None, type='application/json', user=None, **headers):
         """`user`: (name, password)."""

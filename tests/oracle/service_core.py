@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -34,10 +35,13 @@ class Answer:
 class Service:
     """`cmir serve ARCHIVE OPTIONS` on a port of its own; use it in a with statement."""
 
-    def __init__(self, archive, *options, listen='127.0.0.1:0', tls=False):
+    def __init__(self, archive, *options, listen='127.0.0.1:0', limits=()):
         self.errors = tempfile.TemporaryFile(mode='w+')
         self.process = subprocess.Popen([CMIR, 'serve', str(archive), '--listen', listen, *map(str, options)],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True)
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+                                        restore_signals=False,  # SIGXFSZ stays ignored
+                                        preexec_fn=lambda: [resource.setrlimit(what, (most, most))
+                                                            for what, most in dict(limits).items()])
         timer = threading.Timer(START_S, self.process.kill)
         timer.start()
         line = self.process.stdout.readline()

@@ -2,15 +2,17 @@
 """The service's interface as programs meet it: what it finds is what cmir search finds; uploads, jobs that are broken
 off, labels, feedback, cohorts, and who may see what."""
 import csv
+import fcntl
 import io
+import json
 import os
 import signal
-import subprocess
 import time
 
+import nibabel as nib
 import numpy as np
 import pytest
-from cli_help import (CMIR, NOTICE, archive, body, labels, ok, ok_json, own, save_dicom, save_nifti,  # noqa: F401
+from cli_help import (NOTICE, archive, body, labels, ok, ok_json, own, save_dicom, save_nifti,  # noqa: F401
                       scans)
 from service import Service, alive, without_paths
 
@@ -78,6 +80,42 @@ def test_search_as_a_job(service, own):
     assert str(own) not in str(bad)
 
 
+def shifted(result, by):
+    """A result of a part of a scan, told in slices of the whole."""
+    result['Query']['QuerySlices'] = [n + by for n in result['Query']['QuerySlices']]
+    for match in result['Matches']:
+        match['QuerySlices'] = [n + by for n in match['QuerySlices']]
+        match['BestPair']['QuerySlice'] += by
+        match['SliceMatches'] = [[q + by, *rest] for q, *rest in match['SliceMatches']]
+    return result
+
+
+@pytest.mark.parametrize('exclude', ['volume', 'patient', 'none'])
+def test_box_is_a_scan_of_its_own(service, own, scans, tmp_path, exclude):
+    """A box finds what a file finds that holds these voxels only; its patient is known from the archive."""
+    rows, columns, slices = [4, 33], [2, 30], [3, 9]
+    voxels = np.asanyarray(nib.load(scans / 'scan_4.nii.gz').dataobj)
+    save_nifti(tmp_path / 'scan_4.nii.gz', voxels[columns[0]:columns[1] + 1, rows[0]:rows[1] + 1,
+                                                  slices[0]:slices[1] + 1])
+    where = ['--where', "not PatientID = 'patient1'"] if exclude == 'patient' else []
+    command = ok_json('search', own, tmp_path / 'scan_4.nii.gz', '--exclude', exclude, *where)
+    query = {'VolumeId': 'scan_4', 'Box': {'Rows': rows, 'Columns': columns, 'Slices': slices}}
+    job = service.finish(service.post('/search', {'Query': query, 'Exclude': exclude}))
+    assert job['State'] == 'done', job
+    got, want = job['Result'], shifted(without_paths(command), slices[0])
+    assert got['Query'].pop('Box') == query['Box']
+    want['Query']['Slices'] = voxels.shape[2]
+    for result in (got, want):
+        result.pop('Seconds')
+    assert got == want and len(got['Matches']) == {'volume': 8, 'patient': 6, 'none': 9}[exclude]
+
+
+def test_box_outside_of_the_scan(service):
+    query = {'VolumeId': 'scan_4', 'Box': {'Rows': [0, 40], 'Columns': [0, 10], 'Slices': [0, 2]}}
+    job = service.finish(service.post('/search', {'Query': query}))
+    assert job['State'] == 'failed' and job['Error']['Status'] == 'CMIR_EINVAL', job
+
+
 def test_evidence_and_matches(service, own):
     command = ok_json('search', own, f'{own}:scan_2', '--contrast', 'organ=lung')
     request = {'Query': {'VolumeId': 'scan_2'}, 'Contrast': 'organ=lung'}
@@ -131,6 +169,7 @@ def test_report(service, own):
     page = answer.body.decode()
     assert answer.status == 200 and answer.headers['Content-Type'].startswith('text/html')
     assert 'attachment' in answer.headers['Content-Disposition']
+    assert str(own) not in page and str(own.parent) not in page
     assert NOTICE in page.lower() and 'scan_1' in page and page.count('data:image/png') >= 3
     assert service.delete(f'/jobs/{job["JobId"]}').status == 204
     assert service.get(job['Result']['Report'].removeprefix('/api/v1')).status == 404
@@ -222,14 +261,10 @@ def test_upload_becomes_part_of_the_archive(service, own, tmp_path):
 
 def test_archive_that_another_process_writes(service, own, tmp_path):
     """A job waits its turn; a request says 503 and when to come again."""
-    writer = subprocess.Popen([CMIR, 'import', str(own), '-'], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
-    try:
-        for _ in service.patiently():
-            answer = service.post('/labels', 'name,x\nscan_1,1\n', type='text/csv')
-            if answer.status == 503:
-                break
-        assert answer.headers['Retry-After']
+    with open(own / 'lock') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        answer = service.post('/labels', 'name,x\nscan_1,1\n', type='text/csv')
+        assert answer.status == 503 and answer.headers['Retry-After']
         save_nifti(tmp_path / 'w.nii.gz', body(np.random.default_rng(9), 40, 12))
         answer = service.send_files('/volumes', [tmp_path / 'w.nii.gz'])
         place = answer.headers['Location'].removeprefix('/api/v1')
@@ -238,9 +273,6 @@ def test_archive_that_another_process_writes(service, own, tmp_path):
             if (job['Progress'] or {}).get('What') == 'waiting':
                 break
         assert job['State'] == 'running'
-    finally:
-        writer.stdin.close()
-        writer.wait()
     assert service.finish(answer)['Result']['Added'] == ['w']
 
 
@@ -288,7 +320,7 @@ def test_death_of_the_process_that_reads_harms_one_volume_only(service, own, big
     assert job['State'] == 'done', job
     assert len(job['Result']['Added']) == 1 and 'died' in job['Result']['Refused'][0]['Message']
     assert {*job['Result']['Added'], job['Result']['Refused'][0]['VolumeId']} == {'big_a', 'big_b'}
-    assert 'cmir_worker_deaths_total 1' in service.get('/metrics').body.decode()
+    assert 'cmir_job_deaths_total 1' in service.get('/metrics').body.decode()
     ok('verify', own)
 
 
@@ -380,7 +412,7 @@ def test_feedback(service):
 
 
 def test_cohorts(service, own):
-    ok('label', own, '-', input='name,note,delta\nscan_0,=1+1,-5\nscan_1,"a, ""b""",2\nscan_2,@x,\n')
+    service.post('/labels', 'name,note,delta\nscan_0,=1+1,-5\nscan_1,"a, ""b""",2\nscan_2,@x,\n', type='text/csv')
     wanted = {'Name': 'nodules', 'Note': 'to ask Anna', 'Volumes': ['scan_1', 'scan_0', 'scan_2', 'gone'],
               'Query': {'VolumeId': 'scan_4', 'Slices': [1, 3]}}
     answer = service.post('/cohorts', wanted)
@@ -477,7 +509,7 @@ def test_audit(shared, own, tmp_path):
     place = service.post('/cohorts', {'Name': 'c', 'Volumes': ['scan_1']}, **rita).headers['Location']
     service.get(place.removeprefix('/api/v1') + '.csv', **rita)
     log = (service.state / 'audit.jsonl').read_text().splitlines()
-    lines = [{k: e.get(k) for k in ('User', 'What', 'Query', 'Hits')} for e in map(__import__('json').loads, log)]
+    lines = [{k: e.get(k) for k in ('User', 'What', 'Query', 'Hits')} for e in map(json.loads, log)]
     for line in ({'User': 'rita', 'What': 'search', 'Query': 'scan_1', 'Hits': hits},
                  {'User': 'rita', 'What': 'report', 'Query': 'scan_1', 'Hits': hits},
                  {'User': 'cora', 'What': 'add', 'Query': None, 'Hits': ['new']},

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -562,6 +563,104 @@ def test_slow_clients_are_cut(open_service):
     assert len(took) == 3 and max(took.values()) < 90 and min(took.values()) > 15, took
 
 
+# ---------------------------------------------------------------- files
+
+
+def parts(*parts_, edge=b'edge', end=True):
+    """multipart/form-data of (head, data) each."""
+    out = b''.join(b'--' + edge + b'\r\nContent-Disposition: form-data; ' + head + b'\r\n\r\n' + data + b'\r\n'
+                   for head, data in parts_)
+    return out + (b'--' + edge + b'--\r\n' if end else b'')
+
+
+MULTIPART = {'Content-Type': 'multipart/form-data; boundary=edge'}
+
+
+def file_part(name, data):
+    return b'name="file"; filename="' + name + b'"', data
+
+
+def left_over(service, patience=60):
+    """What uploads have left in the folder for what comes in; nothing, in a while."""
+    until = time.time() + patience
+    folder = service.archive / 'service/incoming'
+    while time.time() < until:
+        found = [str(path) for path in folder.rglob('*')] if folder.exists() else []
+        if not found:
+            return []
+        time.sleep(.2)
+    return found
+
+
+@pytest.mark.parametrize('name', [b'../../../../tmp/x', b'/etc/x', b'..', b'.', b'', b'a' * 5000, b'C:\\x', b'\xff\xfe',
+                                  b'a\x01b', b'x.nii.gz/..', 'Zoë.nii'.encode()])
+def test_names_of_files_are_nothing_but_names(open_service, name):
+    """Whatever a file is called: it is kept under a name of ours, and shown as its last part at most."""
+    answer = open_service.post('/api/v1/uploads', parts(file_part(name, b'no scan')), headers=MULTIPART)
+    assert answer.status in (202, 400), answer
+    if answer.status == 202:
+        until = time.time() + 240
+        while (job := open_service.get(answer.headers['Location']).json)['State'] in ('queued', 'running'):
+            assert time.time() < until
+            time.sleep(.1)
+        shown = [refused_['File'] for refused_ in (job['Result'] or {'Refused': []})['Refused']]
+        assert not any('/' in file or '\\' in file or file == '..' for file in shown), job
+    assert left_over(open_service) == []
+
+
+@pytest.mark.parametrize('sent, headers, status', [
+    (parts(file_part(b'a.nii', b'x' * 1000), end=False), MULTIPART, 400),
+    (parts(file_part(b'a.nii', b'x' * 1000))[:500], MULTIPART, 400),
+    (b'', MULTIPART, 400), (b'no parts at all', MULTIPART, 400), (b'--edge--\r\n', MULTIPART, 400),
+    (b'--other\r\n\r\n--other--\r\n', MULTIPART, 400),
+    (b'--edge\r\nContent-Disposition: form-data; filename="a"\r\n' + b'X: y\r\n' * 20000 + b'\r\n', MULTIPART, 400),
+    (parts((b'name="a"', b'x' * 70000)), MULTIPART, 413),
+    (parts(*[(b'name="f%d"' % i, b'x') for i in range(40)]), MULTIPART, 400),
+    (parts((b'name="a"', b'\xff')), MULTIPART, 400), (parts((b'name="a\x02"', b'x')), MULTIPART, 400),
+    (b'x', {'Content-Type': 'multipart/form-data'}, 400), (b'x', {'Content-Type': 'multipart/form-data; boundary='}, 400),
+    (b'a=b', {'Content-Type': 'application/x-www-form-urlencoded'}, 415), (b'x', {}, 415)])
+def test_bad_uploads(open_service, sent, headers, status):
+    answer = open_service.post('/api/v1/uploads', sent, headers=headers)
+    assert answer.status == status, answer
+    assert left_over(open_service) == []
+
+
+def test_an_upload_that_breaks_off(open_service):
+    with socket.create_connection(('127.0.0.1', open_service.port), 60) as s:
+        s.sendall(b'POST /api/v1/uploads HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=edge\r\n'
+                  b'Content-Length: 10000000\r\n\r\n' + parts(file_part(b'a.nii', b'x' * 300000), end=False))
+        until = time.time() + 60
+        while not list((open_service.archive / 'service/incoming').rglob('000001.nii')):
+            assert time.time() < until
+            time.sleep(.1)
+    assert left_over(open_service) == []
+    assert open_service.get('/healthz').status == 200
+
+
+def test_an_upload_over_the_limit(own):
+    with Service(own, '--upload-limit', 100000) as service:
+        service.archive = own
+        sent = parts(file_part(b'a.nii', b'x' * 200000))
+        assert service.post('/api/v1/uploads', sent, headers=MULTIPART).status == 413
+        connection = service.connect()
+        connection.request('POST', '/api/v1/uploads', (sent[i:i + 10000] for i in range(0, len(sent), 10000)), MULTIPART,
+                           encode_chunked=True)
+        assert connection.getresponse().status == 413
+        connection.close()
+        assert left_over(service) == []
+        assert service.post('/api/v1/uploads', parts(file_part(b'a.nii', b'x' * 90000)), headers=MULTIPART).status == 202
+
+
+def test_no_space_for_an_upload(own):
+    """A file larger than the system lets this process write stands for a full disk."""
+    with Service(own, limits={resource.RLIMIT_FSIZE: 1 << 20}) as service:
+        service.archive = own
+        answer = service.post('/api/v1/uploads', parts(file_part(b'a.nii', b'x' * (3 << 20))), headers=MULTIPART)
+        assert answer.status == 507, answer
+        assert left_over(service) == []
+        assert service.get('/healthz').status == 200
+
+
 # ---------------------------------------------------------------- what it writes down
 
 
@@ -807,4 +906,10 @@ def test_openapi_has_the_routes_and_no_others(open_service):
     listed = {(method.upper(), path) for path, item in said['paths'].items() for method in item if method != 'parameters'}
     own_pages = {('GET', '/{file}'), ('GET', '/assets/{file}')}
     assert listed == {(row[0], row[1]) for row in ROUTES} - own_pages
+    for method, path, least, body_kind, _, _ in ROUTES:
+        operation = said['paths'].get(path, {}).get(method.lower())
+        if operation is not None:
+            assert operation['x-least-role'] == least.lower(), path
+            kinds = {t.split(';')[0] for t in operation.get('requestBody', {'content': {}})['content']}
+            assert (TYPES.get(body_kind, '').split(';')[0] in kinds) == (body_kind != 'NONE'), path
     assert said['info']['version'] == ok('--version').split()[1]
