@@ -30,10 +30,10 @@ run_init(cli_args *args, cmir_error *err)
         if (args->json)
             cli_json_print(args,
                            json_pack("{s:o, s:{s:o, s:o, s:o}, s:s, s:I, s:s}", "Archive",
-                                     cmir_json_text(dir), "Encoder", "Name", cmir_json_text(e->name),
-                                     "Version", cmir_json_text(e->version), "Sha256",
-                                     cmir_json_text(e->sha256), "Plane", cli_planes[plane], "Dim",
-                                     (json_int_t)e->dim, "Previews",
+                                     cmir_json_text(dir), "Encoder", "Name",
+                                     cmir_json_text(e->name), "Version", cmir_json_text(e->version),
+                                     "Sha256", cmir_json_text(e->sha256), "Plane",
+                                     cli_planes[plane], "Dim", (json_int_t)e->dim, "Previews",
                                      cmir_previews_name(options.previews)));
         else if (!args->quiet)
             cli_line(args->out,

@@ -44,8 +44,8 @@ ENTRY = {
     r"jansson\.h": ["src/encode/card.c", "json/json.h", "server/http.h"],
     r"microhttpd\.h": ["server/http_internal.h"],
     r"isa-l/.*": ["src/io/gzip.c", "src/picture/preview.c"],
-    r"zlib\.h": ["src/io/gzip.c", "src/io/dicom_stream.c", "src/store/segment.c", "src/picture/preview.c",
-                "src/picture/png.c"],
+    r"zlib\.h": ["src/io/gzip.c", "src/io/dicom_stream.c", "src/store/segment.c",
+                "src/picture/preview.c", "src/picture/png.c"],
     r"sodium.*": ["src/base/sha256.c", "server/secret.c"],
     r"cpuid\.h|sys/(auxv|syscall)\.h": ["src/base/cpu.c"],
     r"immintrin\.h": ["src/kernel/kernel_avx2.h", "src/kernel/kernel_avx512.h"],
@@ -54,8 +54,8 @@ ENTRY = {
 
 # Headers of C, C++ and POSIX that anybody may include.
 SYSTEM = set("""
-arpa/inet.h assert.h setjmp.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h limits.h locale.h
-math.h netdb.h netinet/in.h poll.h pthread.h sched.h signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
+arpa/inet.h assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h limits.h locale.h
+math.h netdb.h netinet/in.h poll.h pthread.h sched.h setjmp.h signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
 stdio.h stdlib.h string.h strings.h sys/file.h sys/mman.h sys/random.h sys/resource.h sys/socket.h sys/stat.h sys/time.h
 sys/types.h sys/wait.h termios.h time.h unistd.h
 algorithm array cerrno climits cmath cstddef cstdint cstdio cstdlib cstring exception functional limits list map memory

@@ -130,7 +130,7 @@ reply_slice(request *r, const struct target *t, uint32_t slice, const cmir_windo
     const bool source = info->from == CMIR_PIXELS_SOURCE;
     const int n = snprintf(text, sizeof text, "%s %d %u %u %.17g %.17g", t->version, info->from,
                            slice, side, w->centre, w->width);
-    const caching cache = cache_of(r, t, info->problem[0] == '\0');
+    const caching cache = cache_of(r, t, !pixels_is_fallback(what));
     secret_hash(text, (size_t)n, etag);
     reply_header(r, "X-Cmir-Pixels", source ? "source" : "preview");
     if (reply_if_known(r, cache, etag)) {

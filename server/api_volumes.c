@@ -117,7 +117,7 @@ show_volume(request *r, const char *dir)
     add_pictures(s, dir, record, cmir_archive_get_info(archive)->plane, o);
     handle_give(s, dir, archive);
     cmir_record_free(record);
-    char *text = json_dumps(o, JSON_COMPACT);
+    char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(o);
     if (text == NULL) {
         reply_error(r, 503, "no memory for the volume");

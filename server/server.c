@@ -50,17 +50,15 @@ stop_jobs(server *s)
     jobs_stop(s->jobs);
 }
 
+/* auth refuses what is unsafe before anything is written; audit takes the state folder, of which there is
+ * one service; with http, the last, requests come. */
 static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);
-} parts
-    [] =
-        {
-            {auth_start, auth_stop},   /* refuses what is unsafe before anything is written */
-            {audit_start, audit_stop}, /* one service for a state folder */
-            {metrics_start, metrics_stop}, {start_handles, stop_handles},
-            {pixels_start, pixels_stop},   {start_jobs, stop_jobs},
-            {http_start, http_stop}, /* last: from here on there are requests */
+} parts[] = {
+    {auth_start, auth_stop},       {audit_start, audit_stop},   {metrics_start, metrics_stop},
+    {start_handles, stop_handles}, {pixels_start, pixels_stop}, {start_jobs, stop_jobs},
+    {http_start, http_stop},
 };
 #define N_PARTS (sizeof parts / sizeof parts[0])
 

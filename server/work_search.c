@@ -36,6 +36,40 @@ query_archive(const struct search *s)
     return s->upload != NULL ? s->upload : s->archive;
 }
 
+/* "and not FIELD = 'value'", where there is a value. */
+static void
+put_exclusion(FILE *out, const char *field, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    (void)fprintf(out, " and not %s = '", field);
+    for (const char *p = value; *p != '\0'; p++)
+        (void)fprintf(out, *p == '\'' ? "\'\'" : "%c", *p);
+    (void)fputc('\'', out);
+}
+
+/* The scan's file need not know the study and the patient that the archive knows from a table, so they are left
+ * out by name; free(). */
+static char *
+own_exclusions(const struct search *s)
+{
+    const cmir_search_options *o = &s->q.options;
+    char *text = NULL;
+    size_t nbytes;
+    FILE *out = cmir_json_need(open_memstream(&text, &nbytes));
+
+    if (o->where != NULL)
+        (void)fprintf(out, "(%s)", o->where);
+    else
+        (void)fputs("Slices > 0", out);
+    if (o->exclude == CMIR_EXCLUDE_STUDY || o->exclude == CMIR_EXCLUDE_PATIENT)
+        put_exclusion(out, "StudyInstanceUID", s->record->info.study_uid);
+    if (o->exclude == CMIR_EXCLUDE_PATIENT)
+        put_exclusion(out, "PatientID", s->record->info.patient_id);
+    (void)fclose(out);
+    return cmir_json_need(text);
+}
+
 /* The scan is read again, and the box cut out and encoded: what lies outside has no say. */
 static cmir_status
 search_box(struct search *s, cmir_error *err)
@@ -53,7 +87,12 @@ search_box(struct search *s, cmir_error *err)
         (st = work_encoder(s->w, s->archive, &s->encoder, err)) != CMIR_OK)
         return st;
     (void)work_progress((void *)(uintptr_t)"searching", 0, 1);
-    return cmir_search_volume(s->archive, s->encoder, s->box, &s->q.options, &s->result, err);
+    char *where = own_exclusions(s);
+    s->q.options.where = where;
+    st = cmir_search_volume(s->archive, s->encoder, s->box, &s->q.options, &s->result, err);
+    s->q.options.where = NULL;
+    free(where);
+    return st;
 }
 
 static cmir_status

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 
+import nibabel as nib
 import numpy as np
 import pytest
 from cli_help import (NOTICE, archive, body, labels, ok, ok_json, own, save_dicom, save_nifti,  # noqa: F401
@@ -77,6 +78,42 @@ def test_search_as_a_job(service, own):
     bad = service.finish(service.post('/search', {'Query': {'VolumeId': 'nobody'}}, Prefer='respond-async'))
     assert bad['State'] == 'failed' and bad['Error']['Status'] == 'CMIR_ENOTFOUND' and bad['Result'] is None
     assert str(own) not in str(bad)
+
+
+def shifted(result, by):
+    """A result of a part of a scan, told in slices of the whole."""
+    result['Query']['QuerySlices'] = [n + by for n in result['Query']['QuerySlices']]
+    for match in result['Matches']:
+        match['QuerySlices'] = [n + by for n in match['QuerySlices']]
+        match['BestPair']['QuerySlice'] += by
+        match['SliceMatches'] = [[q + by, *rest] for q, *rest in match['SliceMatches']]
+    return result
+
+
+@pytest.mark.parametrize('exclude', ['volume', 'patient', 'none'])
+def test_box_is_a_scan_of_its_own(service, own, scans, tmp_path, exclude):
+    """A box finds what a file finds that holds these voxels only; its patient is known from the archive."""
+    rows, columns, slices = [4, 33], [2, 30], [3, 9]
+    voxels = np.asanyarray(nib.load(scans / 'scan_4.nii.gz').dataobj)
+    save_nifti(tmp_path / 'scan_4.nii.gz', voxels[columns[0]:columns[1] + 1, rows[0]:rows[1] + 1,
+                                                  slices[0]:slices[1] + 1])
+    where = ['--where', "not PatientID = 'patient1'"] if exclude == 'patient' else []
+    command = ok_json('search', own, tmp_path / 'scan_4.nii.gz', '--exclude', exclude, *where)
+    query = {'VolumeId': 'scan_4', 'Box': {'Rows': rows, 'Columns': columns, 'Slices': slices}}
+    job = service.finish(service.post('/search', {'Query': query, 'Exclude': exclude}))
+    assert job['State'] == 'done', job
+    got, want = job['Result'], shifted(without_paths(command), slices[0])
+    assert got['Query'].pop('Box') == query['Box']
+    want['Query']['Slices'] = voxels.shape[2]
+    for result in (got, want):
+        result.pop('Seconds')
+    assert got == want and len(got['Matches']) == {'volume': 8, 'patient': 6, 'none': 9}[exclude]
+
+
+def test_box_outside_of_the_scan(service):
+    query = {'VolumeId': 'scan_4', 'Box': {'Rows': [0, 40], 'Columns': [0, 10], 'Slices': [0, 2]}}
+    job = service.finish(service.post('/search', {'Query': query}))
+    assert job['State'] == 'failed' and job['Error']['Status'] == 'CMIR_EINVAL', job
 
 
 def test_evidence_and_matches(service, own):
@@ -283,7 +320,7 @@ def test_death_of_the_process_that_reads_harms_one_volume_only(service, own, big
     assert job['State'] == 'done', job
     assert len(job['Result']['Added']) == 1 and 'died' in job['Result']['Refused'][0]['Message']
     assert {*job['Result']['Added'], job['Result']['Refused'][0]['VolumeId']} == {'big_a', 'big_b'}
-    assert 'cmir_worker_deaths_total 1' in service.get('/metrics').body.decode()
+    assert 'cmir_job_deaths_total 1' in service.get('/metrics').body.decode()
     ok('verify', own)
 
 
