@@ -11,9 +11,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include <jansson.h>
-
 #include <cmir/cmir.h>
+
+#include "json/json.h"
 
 #if defined(__GNUC__)
 #define CLI_PRINTF(format, args) __attribute__((__format__(__printf__, format, args)))
@@ -58,7 +58,7 @@ struct cli_args {
 extern const cli_verb cli_verb_init, cli_verb_add, cli_verb_import, cli_verb_label, cli_verb_list,
     cli_verb_show, cli_verb_remove, cli_verb_search, cli_verb_calibrate, cli_verb_eval,
     cli_verb_stat, cli_verb_verify, cli_verb_export, cli_verb_encoder, cli_verb_fit,
-    cli_verb_phantom;
+    cli_verb_phantom, cli_verb_serve, cli_verb_user, cli_verb_audit;
 
 /* options.c */
 extern const cli_option cli_common_options[];
@@ -84,8 +84,6 @@ cmir_status cli_fail(cmir_error *err, cmir_status code, const char *format, ...)
 /* The text, cleaned of control characters and invalid UTF-8, and a newline. */
 CLI_PRINTF(2, 3) void cli_line(FILE *out, const char *format, ...);
 char *cli_clean(const char *text); /* free() */
-/* Length of the UTF-8 character at `text` and its code; 0 where it is invalid. */
-size_t cli_decode(const char *text, uint32_t *code);
 bool cli_is_harmless(uint32_t code); /* to a terminal */
 void *cli_need(void *memory);      /* ends the program where memory ran out */
 
@@ -101,13 +99,6 @@ void cli_print_table(cli_table *table, FILE *out); /* and frees it; NULL: only t
 /* "name=value ..." of at most `width` characters; free(). */
 char *cli_labels_text(const cmir_record *record, size_t width);
 
-/* json.c: JSON that is valid whatever the strings hold. */
-json_t *cli_json_text(const char *text);   /* invalid bytes replaced */
-json_t *cli_json_number(double value);     /* null where it is not finite */
-json_t *cli_json_pair(uint32_t a, uint32_t b);
-void cli_json_set(json_t *object, const char *key, json_t *value);
-void cli_json_add(json_t *array, json_t *value);
-json_t *cli_json_record(const cmir_record *record);
 void cli_json_print(cli_args *args, json_t *object); /* and frees it */
 
 /* progress.c: a line on the terminal, and interruption. */
@@ -124,14 +115,16 @@ bool cli_interrupted(void);
 
 /* open.c: archives, encoders and queries as the command line names them. */
 extern const char *const cli_planes[];
+/* --previews: none, small (the default) or full. */
+cmir_status cli_get_previews(const cli_args *args, cmir_previews *out, cmir_error *err);
+#define CLI_PREVIEWS_OPTION                                                                        \
+    {"previews", 0, "KIND",                                                                        \
+     "pictures that a new archive keeps of its volumes: none, small (default), full"}
 bool cli_is_archive(const char *path);
 /* --encoder, else where the archive (may be NULL) remembers its card, else builtin.  Checked
  * against the archive. */
 cmir_status cli_open_encoder(const cli_args *args, const cmir_archive *archive, cmir_encoder **out,
                              cmir_error *err);
-json_t *cli_json_encoder(const cmir_archive_info *info);
-json_t *
-cli_json_whitening(const cmir_archive_info *info); /* null where it is not fitted; cmd_fit.c */
 cmir_status cli_read_labels(const char *path, cmir_label_table **out, cmir_error *err);
 cmir_status cli_modality(const cli_args *args, const char **out, cmir_error *err);
 
@@ -163,11 +156,8 @@ void cli_close_query(cli_query *query);
 void cli_show_result(cli_args *args, const cmir_archive *archive,
                      const cmir_search_options *options, const cmir_result *result);
 
-/* evidence.c: what the nearest cases say, as JSON or below the hits. */
-json_t *cli_json_evidence(const cmir_evidence *evidence);
-json_t *cli_json_cases(const cmir_evidence *evidence);
+/* evidence.c: what the nearest cases say, below the hits. */
 void cli_print_evidence(cli_args *args, const cmir_evidence *evidence);
-json_t *cli_json_calibration(const cmir_calibration *calibration);
 /* "right in 45 of 60 (75 %, ...)"; free() */
 char *cli_calibration_text(const cmir_calibration *calibration);
 
@@ -175,7 +165,6 @@ char *cli_calibration_text(const cmir_calibration *calibration);
  * into *copy; free(). */
 cmir_status cli_parse_contrast(const char *text, char **copy, cmir_search_options *options,
                                cmir_error *err);
-json_t *cli_json_contrast(const cmir_contrast *contrast);
 void cli_print_contrast(cli_args *args, const cmir_contrast *contrast);
 
 /* search_batch.c: the queries of a list, one per line ("-": standard input); with --json one object

@@ -116,9 +116,12 @@ scan_inputs(struct batch *b, cmir_error *err)
 static cmir_status
 create_archive(struct batch *b, cmir_error *err)
 {
-    cmir_status st = cmir_archive_create(b->dir, b->encoder, CMIR_AXIAL, err);
+    cmir_archive_options options = {.struct_nbytes = sizeof options, .plane = CMIR_AXIAL};
+    cmir_status st = cli_get_previews(b->args, &options.previews, err);
 
-    if (st != CMIR_OK || (st = cmir_archive_open(b->dir, CMIR_WRITE, &b->archive, err)) != CMIR_OK)
+    if (st != CMIR_OK ||
+        (st = cmir_archive_create_with(b->dir, b->encoder, &options, err)) != CMIR_OK ||
+        (st = cmir_archive_open(b->dir, CMIR_WRITE, &b->archive, err)) != CMIR_OK)
         return st;
     b->created = true;
     if (!b->args->quiet && !b->args->json)
@@ -137,11 +140,11 @@ refuse(struct batch *b, json_t *list, const cmir_scan_item *item, const cmir_err
 
     if (strncmp(reason, item->path, n) == 0 && strncmp(reason + n, ": ", 2) == 0)
         reason += n + 2;
-    cli_json_set(o, "Path", cli_json_text(item->path));
-    cli_json_set(o, "VolumeId", cli_json_text(item->volume_id));
-    cli_json_set(o, "Reason", cli_json_text(reason));
-    cli_json_set(o, "Status", json_string(cmir_status_name(why->code)));
-    cli_json_add(list, o);
+    cmir_json_set(o, "Path", cmir_json_text(item->path));
+    cmir_json_set(o, "VolumeId", cmir_json_text(item->volume_id));
+    cmir_json_set(o, "Reason", cmir_json_text(reason));
+    cmir_json_set(o, "Status", json_string(cmir_status_name(why->code)));
+    cmir_json_add(list, o);
     if (list == b->refused && b->args->verbose) {
         cli_progress_clear(b->progress);
         cli_line(stderr, "cmir add: refused %s: %s", item->path, reason);
@@ -158,15 +161,15 @@ report_volume(struct batch *b, const cmir_volume *volume, bool added, uint32_t n
 
     cli_progress_clear(b->progress);
     for (size_t i = 0; (warning = cmir_volume_warning(volume, i)) != NULL; i++) {
-        cli_json_add(warnings, cli_json_text(warning));
+        cmir_json_add(warnings, cmir_json_text(warning));
         if (!b->args->quiet)
             cli_line(stderr, "cmir add: warning: %s", warning);
     }
-    cli_json_set(o, "VolumeId", cli_json_text(info->volume_id));
-    cli_json_set(o, "Path", cli_json_text(info->path));
-    cli_json_set(o, "Slices", json_integer(n_slices));
-    cli_json_set(o, "Warnings", warnings);
-    cli_json_add(added ? b->added : b->there, o);
+    cmir_json_set(o, "VolumeId", cmir_json_text(info->volume_id));
+    cmir_json_set(o, "Path", cmir_json_text(info->path));
+    cmir_json_set(o, "Slices", json_integer(n_slices));
+    cmir_json_set(o, "Warnings", warnings);
+    cmir_json_add(added ? b->added : b->there, o);
     if (!b->args->quiet && !b->args->json) {
         cli_line(b->args->out, added ? "added %s (%u slices)" : "already there: %s (%u slices)",
                  info->volume_id, n_slices);
@@ -276,7 +279,7 @@ print_summary(struct batch *b, double seconds)
     if (b->args->json)
         cli_json_print(b->args,
                        json_pack("{s:o, s:b, s:O, s:O, s:O, s:O, s:I, s:f, s:b}", "Archive",
-                                 cli_json_text(b->dir), "Created", b->created, "Added", b->added,
+                                 cmir_json_text(b->dir), "Created", b->created, "Added", b->added,
                                  "AlreadyThere", b->there, "Refused", b->refused, "Skipped",
                                  b->skipped, "Slices", (json_int_t)b->n_slices, "Seconds", seconds,
                                  "Interrupted", cli_interrupted()));
@@ -348,6 +351,7 @@ static const cli_option add_options[] = {
     {"frame", 0, "N", "frame of a 4-D NIfTI, from 1"},
     {"min-slices", 0, "N", "skip series with fewer slices (default 5): scouts"},
     {"encoder", 0, "CARD", "where the archive's encoder card lies now, or of a new archive"},
+    CLI_PREVIEWS_OPTION,
     {NULL, 0, NULL, NULL},
 };
 const cli_verb cli_verb_add = {

@@ -11,23 +11,30 @@ run_init(cli_args *args, cmir_error *err)
 {
     const char *dir = args->operands[0];
     cmir_encoder *encoder = NULL;
+    cmir_archive_options options = {.struct_nbytes = sizeof options};
     int plane;
     cmir_status st = cli_get_choice(args, "plane", cli_planes, &plane, err);
 
+    if (st == CMIR_OK)
+        st = cli_get_previews(args, &options.previews, err);
     if (st == CMIR_OK && cli_is_archive(dir))
         st = cli_fail(err, CMIR_EEXIST, "%s: there is an archive already", dir);
     if (st == CMIR_OK)
         st = cli_open_encoder(args, NULL, &encoder, err);
     if (st == CMIR_OK)
-        st = cmir_archive_create(dir, encoder, (cmir_plane)plane, err);
+        options.plane = (cmir_plane)plane;
+    if (st == CMIR_OK)
+        st = cmir_archive_create_with(dir, encoder, &options, err);
     if (st == CMIR_OK) {
         const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
         if (args->json)
-            cli_json_print(
-                args, json_pack("{s:o, s:{s:o, s:o, s:o}, s:s, s:I}", "Archive", cli_json_text(dir),
-                                "Encoder", "Name", cli_json_text(e->name), "Version",
-                                cli_json_text(e->version), "Sha256", cli_json_text(e->sha256),
-                                "Plane", cli_planes[plane], "Dim", (json_int_t)e->dim));
+            cli_json_print(args,
+                           json_pack("{s:o, s:{s:o, s:o, s:o}, s:s, s:I, s:s}", "Archive",
+                                     cmir_json_text(dir), "Encoder", "Name",
+                                     cmir_json_text(e->name), "Version", cmir_json_text(e->version),
+                                     "Sha256", cmir_json_text(e->sha256), "Plane",
+                                     cli_planes[plane], "Dim", (json_int_t)e->dim, "Previews",
+                                     cmir_previews_name(options.previews)));
         else if (!args->quiet)
             cli_line(args->out,
                      "created archive %s: encoder %s %s, %u numbers per slice, %s slices", dir,
@@ -40,6 +47,7 @@ run_init(cli_args *args, cmir_error *err)
 static const cli_option init_options[] = {
     {"encoder", 0, "CARD", "builtin (default) or an encoder card: CARD.json"},
     {"plane", 0, "PLANE", "how volumes are sliced: axial (default), coronal, sagittal"},
+    CLI_PREVIEWS_OPTION,
     {NULL, 0, NULL, NULL},
 };
 const cli_verb cli_verb_init = {"init",
@@ -75,6 +83,11 @@ print_stat(cli_args *args, const cmir_archive_info *info)
     cli_line(args->out, "%-15s %s", "plane", cli_planes[info->plane]);
     cli_line(args->out, size_format, "embeddings", info->segments_nbytes, " bytes");
     cli_line(args->out, size_format, "  of removed", info->dead_nbytes, " bytes");
+    cli_line(args->out, "%-15s %s", "previews", cmir_previews_name(info->previews));
+    if (info->previews == CMIR_PREVIEWS_NONE)
+        return;
+    cli_line(args->out, size_format, "  take", info->previews_nbytes, " bytes");
+    cli_line(args->out, size_format, "  of removed", info->dead_previews_nbytes, " bytes");
 }
 
 static cmir_status
@@ -88,17 +101,20 @@ run_stat(cli_args *args, cmir_error *err)
     const cmir_archive_info *info = cmir_archive_get_info(archive);
     if (args->json) {
         json_t *o = cli_need(json_object());
-        cli_json_set(o, "Archive", cli_json_text(info->dir));
-        cli_json_set(o, "Volumes", json_integer((json_int_t)info->n_volumes));
-        cli_json_set(o, "Slices", json_integer((json_int_t)info->n_slices));
-        cli_json_set(o, "AirSlices", json_integer((json_int_t)info->n_air_slices));
-        cli_json_set(o, "Encoder", cli_json_encoder(info));
-        cli_json_set(o, "CardPath", cli_json_text(info->card_path));
-        cli_json_set(o, "Dim", json_integer(info->dim));
-        cli_json_set(o, "Whitening", cli_json_whitening(info));
-        cli_json_set(o, "Plane", json_string(cli_planes[info->plane]));
-        cli_json_set(o, "EmbeddingBytes", json_integer((json_int_t)info->segments_nbytes));
-        cli_json_set(o, "DeadBytes", json_integer((json_int_t)info->dead_nbytes));
+        cmir_json_set(o, "Archive", cmir_json_text(info->dir));
+        cmir_json_set(o, "Volumes", json_integer((json_int_t)info->n_volumes));
+        cmir_json_set(o, "Slices", json_integer((json_int_t)info->n_slices));
+        cmir_json_set(o, "AirSlices", json_integer((json_int_t)info->n_air_slices));
+        cmir_json_set(o, "Encoder", cmir_json_encoder(info));
+        cmir_json_set(o, "CardPath", cmir_json_text(info->card_path));
+        cmir_json_set(o, "Dim", json_integer(info->dim));
+        cmir_json_set(o, "Whitening", cmir_json_whitening(info));
+        cmir_json_set(o, "Plane", json_string(cli_planes[info->plane]));
+        cmir_json_set(o, "EmbeddingBytes", json_integer((json_int_t)info->segments_nbytes));
+        cmir_json_set(o, "DeadBytes", json_integer((json_int_t)info->dead_nbytes));
+        cmir_json_set(o, "Previews", json_string(cmir_previews_name(info->previews)));
+        cmir_json_set(o, "PreviewBytes", json_integer((json_int_t)info->previews_nbytes));
+        cmir_json_set(o, "DeadPreviewBytes", json_integer((json_int_t)info->dead_previews_nbytes));
         cli_json_print(args, o);
     } else {
         print_stat(args, info);
@@ -114,7 +130,7 @@ const cli_verb cli_verb_stat = {
 static void
 note_problem(void *problems, const char *sentence)
 {
-    cli_json_add(problems, cli_json_text(sentence));
+    cmir_json_add(problems, cmir_json_text(sentence));
 }
 
 static cmir_status
@@ -137,8 +153,8 @@ run_verify(cli_args *args, cmir_error *err)
     if (st == CMIR_OK && args->json) {
         cli_json_print(args,
                        json_pack("{s:o, s:I, s:b, s:O}", "Archive",
-                                 cli_json_text(args->operands[0]), "Volumes", (json_int_t)n_volumes,
-                                 "Sound", n == 0, "Problems", problems));
+                                 cmir_json_text(args->operands[0]), "Volumes",
+                                 (json_int_t)n_volumes, "Sound", n == 0, "Problems", problems));
     } else {
         json_array_foreach(problems, i, problem)
             cli_line(args->out, "%s", json_string_value(problem));
@@ -163,14 +179,14 @@ rows_without_volume(const cmir_label_table *table, char *const *ids, size_t n_id
     json_t *there = cli_need(json_object()), *missing = cli_need(json_array());
 
     for (size_t i = 0; i < n_ids; i++) {
-        json_t *id = cli_json_text(ids[i]);
-        cli_json_set(there, json_string_value(id), json_true());
+        json_t *id = cmir_json_text(ids[i]);
+        cmir_json_set(there, json_string_value(id), json_true());
         json_decref(id);
     }
     for (size_t row = 0; row < cmir_label_table_count(table); row++) {
-        json_t *id = cli_json_text(cmir_label_table_volume(table, row));
+        json_t *id = cmir_json_text(cmir_label_table_volume(table, row));
         if (json_object_get(there, json_string_value(id)) == NULL)
-            cli_json_add(missing, json_incref(id));
+            cmir_json_add(missing, json_incref(id));
         json_decref(id);
     }
     json_decref(there);
@@ -259,12 +275,12 @@ run_remove(cli_args *args, cmir_error *err)
         const char *id = args->operands[i];
         cmir_error why = {0};
         if (cmir_archive_remove(archive, id, &why) == CMIR_OK) {
-            cli_json_add(removed, cli_json_text(id));
+            cmir_json_add(removed, cmir_json_text(id));
             if (!args->json && !args->quiet)
                 cli_line(args->out, "removed %s", id);
         } else {
-            cli_json_add(refused, json_pack("{s:o, s:o}", "VolumeId", cli_json_text(id), "Reason",
-                                            cli_json_text(why.msg)));
+            cmir_json_add(refused, json_pack("{s:o, s:o}", "VolumeId", cmir_json_text(id), "Reason",
+                                             cmir_json_text(why.msg)));
             cli_line(stderr, "cmir remove: %s", why.msg);
             args->exit_code = 1;
         }

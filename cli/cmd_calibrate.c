@@ -14,9 +14,9 @@ show(cli_args *args, const cmir_calibration *calibrations, size_t n)
         json_t *rows = cli_need(json_array());
 
         for (size_t i = 0; i < n; i++)
-            cli_json_add(rows, cli_json_calibration(&calibrations[i]));
+            cmir_json_add(rows, cmir_json_calibration(&calibrations[i]));
         cli_json_print(args,
-                       json_pack("{s:o, s:s, s:o}", "Archive", cli_json_text(args->operands[0]),
+                       json_pack("{s:o, s:s, s:o}", "Archive", cmir_json_text(args->operands[0]),
                                  "Notice", CMIR_NOTICE, "Calibrations", rows));
         return;
     }

@@ -10,12 +10,12 @@ encoder_json(const cmir_encoder_info *e)
 {
     json_t *o = cli_need(json_object());
 
-    cli_json_set(o, "Name", cli_json_text(e->name));
-    cli_json_set(o, "Version", cli_json_text(e->version));
-    cli_json_set(o, "Sha256", cli_json_text(e->sha256));
-    cli_json_set(o, "Licence", cli_json_text(e->licence));
-    cli_json_set(o, "Dim", json_integer(e->dim));
-    cli_json_set(o, "CardPath", cli_json_text(e->card_path));
+    cmir_json_set(o, "Name", cmir_json_text(e->name));
+    cmir_json_set(o, "Version", cmir_json_text(e->version));
+    cmir_json_set(o, "Sha256", cmir_json_text(e->sha256));
+    cmir_json_set(o, "Licence", cmir_json_text(e->licence));
+    cmir_json_set(o, "Dim", json_integer(e->dim));
+    cmir_json_set(o, "CardPath", cmir_json_text(e->card_path));
     return o;
 }
 
@@ -48,8 +48,8 @@ list_encoders(cli_args *args, cmir_error *err)
         cmir_error why = {0};
         if (open_card(args, card, &encoder, &why) != CMIR_OK) {
             cli_line(stderr, "cmir encoder: %s", why.msg);
-            cli_json_add(encoders, json_pack("{s:o, s:o}", "CardPath", cli_json_text(card),
-                                             "Reason", cli_json_text(why.msg)));
+            cmir_json_add(encoders, json_pack("{s:o, s:o}", "CardPath", cmir_json_text(card),
+                                              "Reason", cmir_json_text(why.msg)));
             args->exit_code = 1;
             continue;
         }
@@ -59,7 +59,7 @@ list_encoders(cli_args *args, cmir_error *err)
         cli_cell(&table, "%u", e->dim);
         cli_cell(&table, "%s", e->licence);
         cli_cell(&table, "%s", e->card_path[0] != '\0' ? e->card_path : "built in");
-        cli_json_add(encoders, encoder_json(e));
+        cmir_json_add(encoders, encoder_json(e));
         cmir_encoder_close(encoder);
     }
     cli_print_table(&table, args->json ? NULL : args->out);
@@ -81,8 +81,8 @@ inspect_encoder(cli_args *args, cmir_error *err)
     if ((st = cmir_encoder_describe(encoder, &text, err)) == CMIR_OK && args->json) {
         const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
         json_t *o = encoder_json(e), *card = json_loads(e->card_json, 0, NULL);
-        cli_json_set(o, "Card", card != NULL ? card : json_null());
-        cli_json_set(o, "Description", cli_json_text(text));
+        cmir_json_set(o, "Card", card != NULL ? card : json_null());
+        cmir_json_set(o, "Description", cmir_json_text(text));
         cli_json_print(args, o);
     } else if (st == CMIR_OK) {
         for (char *p = text, *end; *p != '\0'; p = end + 1) {

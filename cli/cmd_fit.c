@@ -5,28 +5,6 @@
 
 #include "cli.h"
 
-json_t *
-cli_json_whitening(const cmir_archive_info *info)
-{
-    const cmir_whitening_info *w = info->whitening;
-    json_t *o, *base;
-
-    if (w == NULL)
-        return json_null();
-    o = cli_need(json_object());
-    base = cli_need(json_object());
-    cli_json_set(base, "Name", cli_json_text(w->base_name));
-    cli_json_set(base, "Version", cli_json_text(info->encoder_version));
-    cli_json_set(base, "Sha256", cli_json_text(w->base_sha256));
-    cli_json_set(o, "BaseEncoder", base);
-    cli_json_set(o, "BaseDim", json_integer(w->base_dim));
-    cli_json_set(o, "ExplainedVariance", cli_json_number(w->explained));
-    cli_json_set(o, "LearntVolumes", json_integer((json_int_t)w->n_volumes));
-    cli_json_set(o, "LearntSlices", json_integer((json_int_t)w->n_slices));
-    cli_json_set(o, "Where", cli_json_text(w->where));
-    return o;
-}
-
 static void
 print_fit(cli_args *args, const cmir_archive_info *info, double seconds)
 {
@@ -34,13 +12,13 @@ print_fit(cli_args *args, const cmir_archive_info *info, double seconds)
 
     if (args->json) {
         json_t *o = cli_need(json_object());
-        cli_json_set(o, "Archive", cli_json_text(info->dir));
-        cli_json_set(o, "Volumes", json_integer((json_int_t)info->n_volumes));
-        cli_json_set(o, "Slices", json_integer((json_int_t)info->n_slices));
-        cli_json_set(o, "Encoder", cli_json_encoder(info));
-        cli_json_set(o, "Dim", json_integer(info->dim));
-        cli_json_set(o, "Whitening", cli_json_whitening(info));
-        cli_json_set(o, "Seconds", json_real(seconds));
+        cmir_json_set(o, "Archive", cmir_json_text(info->dir));
+        cmir_json_set(o, "Volumes", json_integer((json_int_t)info->n_volumes));
+        cmir_json_set(o, "Slices", json_integer((json_int_t)info->n_slices));
+        cmir_json_set(o, "Encoder", cmir_json_encoder(info));
+        cmir_json_set(o, "Dim", json_integer(info->dim));
+        cmir_json_set(o, "Whitening", cmir_json_whitening(info));
+        cmir_json_set(o, "Seconds", json_real(seconds));
         cli_json_print(args, o);
     } else if (!args->quiet) {
         cli_line(args->out,

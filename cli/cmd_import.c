@@ -102,10 +102,10 @@ refuse(struct import *m, const char *path, const cmir_error *why)
 
     if (strncmp(reason, path, n) == 0 && strncmp(reason + n, ": ", 2) == 0)
         reason += n + 2;
-    cli_json_set(o, "Path", cli_json_text(path));
-    cli_json_set(o, "Reason", cli_json_text(reason));
-    cli_json_set(o, "Status", json_string(cmir_status_name(why->code)));
-    cli_json_add(m->refused, o);
+    cmir_json_set(o, "Path", cmir_json_text(path));
+    cmir_json_set(o, "Reason", cmir_json_text(reason));
+    cmir_json_set(o, "Status", json_string(cmir_status_name(why->code)));
+    cmir_json_add(m->refused, o);
 }
 
 /* The archive that is there, or a new one of an external encoder of dimension `dim`. */
@@ -215,7 +215,7 @@ print_summary(struct import *m, double seconds)
     if (m->args->json)
         cli_json_print(m->args,
                        json_pack("{s:o, s:b, s:I, s:I, s:O, s:I, s:f, s:b}", "Archive",
-                                 cli_json_text(m->dir), "Created", m->created, "Added",
+                                 cmir_json_text(m->dir), "Created", m->created, "Added",
                                  (json_int_t)m->n_added, "AlreadyThere", (json_int_t)m->n_there,
                                  "Refused", m->refused, "Slices", (json_int_t)m->n_slices,
                                  "Seconds", seconds, "Interrupted", cli_interrupted()));

@@ -46,7 +46,7 @@ list_volumes(cli_args *args, const cmir_archive *archive, char *const *ids, size
         if ((st = cmir_archive_get(archive, ids[i], &record, err)) != CMIR_OK)
             break;
         if (args->json)
-            cli_json_add(volumes, cli_json_record(record));
+            cmir_json_add(volumes, cmir_json_record(record, true));
         else
             list_row(&table, record, args->verbose);
         cmir_record_free(record);
@@ -92,39 +92,6 @@ const cli_verb cli_verb_list = {
     1,
     list_options,
     run_list};
-
-static void
-show_json(cli_args *args, const cmir_record *record)
-{
-    const cmir_volume_info *info = &record->info;
-    json_t *o = cli_json_record(record), *affine = cli_need(json_array());
-    json_t *mm = cli_need(json_array()), *air = cli_need(json_array());
-    json_t *uids = cli_need(json_array());
-
-    for (int r = 0; r < 3; r++) {
-        json_t *row = cli_need(json_array());
-        for (int c = 0; c < 4; c++)
-            cli_json_add(row, cli_json_number(info->affine[r][c]));
-        cli_json_add(affine, row);
-    }
-    for (uint32_t i = 0; i < record->n_slices; i++) {
-        cli_json_add(mm, cli_json_number(record->slice_mm[i]));
-        cli_json_add(uids, cli_json_text(record->slice_uids[i]));
-        if (record->slice_marks[i] & CMIR_SLICE_AIR)
-            cli_json_add(air, json_integer(i));
-    }
-    cli_json_set(o, "Dims",
-                 json_pack("[I, I, I]", (json_int_t)info->dims[0], (json_int_t)info->dims[1],
-                           (json_int_t)info->dims[2]));
-    cli_json_set(o, "Affine", affine);
-    cli_json_set(o, "HasHU", json_boolean(info->has_hu));
-    cli_json_set(o, "ValueLow", cli_json_number(info->value_low));
-    cli_json_set(o, "ValueHigh", cli_json_number(info->value_high));
-    cli_json_set(o, "SliceMm", mm);
-    cli_json_set(o, "AirSliceNumbers", air);
-    cli_json_set(o, "SOPInstanceUIDs", uids);
-    cli_json_print(args, o);
-}
 
 static void
 show_text(cli_args *args, const cmir_record *record)
@@ -173,7 +140,7 @@ run_show(cli_args *args, cmir_error *err)
         return st;
     if ((st = cmir_archive_get(archive, args->operands[1], &record, err)) == CMIR_OK) {
         if (args->json)
-            show_json(args, record);
+            cli_json_print(args, cmir_json_volume(record, true));
         else
             show_text(args, record);
     }
@@ -215,10 +182,10 @@ run_export(cli_args *args, cmir_error *err)
         } else if (args->json) {
             FILE *file = args->out;
             args->out = stdout;
-            cli_json_print(args,
-                           json_pack("{s:o, s:o, s:I, s:I}", "VolumeId",
-                                     cli_json_text(args->operands[1]), "Path", cli_json_text(path),
-                                     "Slices", (json_int_t)e.n_slices, "Dim", (json_int_t)e.dim));
+            cli_json_print(args, json_pack("{s:o, s:o, s:I, s:I}", "VolumeId",
+                                           cmir_json_text(args->operands[1]), "Path",
+                                           cmir_json_text(path), "Slices", (json_int_t)e.n_slices,
+                                           "Dim", (json_int_t)e.dim));
             args->out = file;
         } else if (args->out != stdout && !args->quiet) {
             cli_line(stderr, "%s: %u slices x %u, float32", path, e.n_slices, e.dim);

@@ -28,7 +28,7 @@ run_phantom(cli_args *args, cmir_error *err)
     if (st != CMIR_OK)
         return st;
     if (args->json)
-        cli_json_print(args, json_pack("{s:o, s:I, s:I}", "Path", cli_json_text(dir), "Volumes",
+        cli_json_print(args, json_pack("{s:o, s:I, s:I}", "Path", cmir_json_text(dir), "Volumes",
                                        (json_int_t)n, "Seed", (json_int_t)seed));
     else if (!args->quiet)
         cli_line(args->out,

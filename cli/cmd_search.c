@@ -71,86 +71,6 @@ read_options(const cli_args *args, cmir_search_options *options, char **contrast
     return CMIR_OK;
 }
 
-static json_t *
-query_json(const cmir_result *r)
-{
-    const cmir_volume_info *info = &r->query->info;
-    json_t *o = cli_need(json_object());
-
-    cli_json_set(o, "VolumeId", cli_json_text(info->volume_id));
-    cli_json_set(o, "SeriesInstanceUID", cli_json_text(info->series_uid));
-    cli_json_set(o, "StudyInstanceUID", cli_json_text(info->study_uid));
-    cli_json_set(o, "PatientId", cli_json_text(info->patient_id));
-    cli_json_set(o, "Path", cli_json_text(info->path));
-    cli_json_set(o, "Modality", cli_json_text(info->modality));
-    cli_json_set(o, "Slices", json_integer(r->query->n_slices));
-    cli_json_set(o, "AirSlices", json_integer(r->query->n_air));
-    cli_json_set(o, "QuerySlices", cli_json_pair(r->first_slice, r->last_slice));
-    return o;
-}
-
-static json_t *
-match_json(const cmir_hit *hit)
-{
-    const cmir_record *record = hit->record;
-    const cmir_volume_info *info = &record->info;
-    const cmir_match *best = &hit->matches[hit->best];
-    json_t *o = cli_need(json_object()), *full = cli_json_record(record);
-    json_t *matches = cli_need(json_array()), *mm = cli_need(json_array());
-
-    for (uint32_t i = 0; i < hit->n_matches; i++) {
-        json_t *m = cli_json_pair(hit->matches[i].query_slice, hit->matches[i].match_slice);
-        cli_json_add(m, cli_json_number((double)hit->matches[i].similarity));
-        cli_json_add(matches, m);
-    }
-    cli_json_add(mm, cli_json_number(hit->match_mm[0]));
-    cli_json_add(mm, cli_json_number(hit->match_mm[1]));
-    cli_json_set(o, "Rank", json_integer(hit->rank));
-    cli_json_set(o, "Score", cli_json_number(hit->score));
-    cli_json_set(o, "VolumeId", cli_json_text(info->volume_id));
-    cli_json_set(o, "SeriesInstanceUID", cli_json_text(info->series_uid));
-    cli_json_set(o, "StudyInstanceUID", cli_json_text(info->study_uid));
-    cli_json_set(o, "PatientId", cli_json_text(info->patient_id));
-    cli_json_set(o, "Path", cli_json_text(info->path));
-    cli_json_set(o, "QuerySlices", cli_json_pair(hit->query_first, hit->query_last));
-    cli_json_set(o, "MatchSlices", cli_json_pair(hit->match_first, hit->match_last));
-    cli_json_set(o, "MatchMm", mm);
-    if (record->slice_uids[hit->match_first][0] != '\0')
-        cli_json_set(o, "MatchSOPInstanceUIDs",
-                     json_pack("[o, o]", cli_json_text(record->slice_uids[hit->match_first]),
-                               cli_json_text(record->slice_uids[hit->match_last])));
-    cli_json_set(o, "BestPair",
-                 json_pack("{s:I, s:I, s:o}", "QuerySlice", (json_int_t)best->query_slice,
-                           "MatchSlice", (json_int_t)best->match_slice, "Similarity",
-                           cli_json_number((double)best->similarity)));
-    cli_json_set(o, "SliceMatches", matches);
-    cli_json_set(o, "Labels", json_incref(json_object_get(full, "Labels")));
-    json_decref(full);
-    return o;
-}
-
-static json_t *
-result_json(const cmir_archive *archive, const cmir_result *r)
-{
-    json_t *o = cli_need(json_object()), *matches = cli_need(json_array());
-
-    for (size_t i = 0; i < r->n_hits; i++)
-        cli_json_add(matches, match_json(&r->hits[i]));
-    cli_json_set(o, "Query", query_json(r));
-    cli_json_set(o, "ScoreType", json_string(cmir_score_name(r->score)));
-    cli_json_set(o, "Encoder", cli_json_encoder(cmir_archive_get_info(archive)));
-    cli_json_set(o, "Notice", json_string(CMIR_NOTICE));
-    cli_json_set(o, "Candidates", json_integer((json_int_t)r->n_candidates));
-    cli_json_set(o, "Reranked", json_integer((json_int_t)r->n_reranked));
-    cli_json_set(o, "Seconds", cli_json_number(r->seconds));
-    cli_json_set(o, "Matches", matches);
-    cli_json_set(o, "Evidence", cli_json_evidence(r->evidence));
-    cli_json_set(o, "EvidenceCases", cli_json_cases(r->evidence));
-    if (r->contrast != NULL)
-        cli_json_set(o, "Contrast", cli_json_contrast(r->contrast));
-    return o;
-}
-
 static void
 print_hits(cli_args *args, const cmir_result *r)
 {
@@ -234,7 +154,7 @@ cli_show_result(cli_args *args, const cmir_archive *archive, const cmir_search_o
                 const cmir_result *result)
 {
     if (args->json)
-        cli_json_print(args, result_json(archive, result));
+        cli_json_print(args, cmir_json_result(archive, result, true));
     else
         print_text(args, archive, options, result);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* contrast.c: where a query looks like cases with a label, as JSON or as a line below the evidence.
+/* contrast.c: where a query looks like cases with a label, as a line below the evidence.
  * Called by cmd_search.c. */
 #include <math.h>
 #include <stdlib.h>
@@ -23,42 +23,6 @@ cli_parse_contrast(const char *text, char **copy, cmir_search_options *options, 
     }
     options->contrast_label = *copy;
     return CMIR_OK;
-}
-
-static json_t *
-pair_json(double a, double b)
-{
-    return json_pack("[o, o]", cli_json_number(a), cli_json_number(b));
-}
-
-json_t *
-cli_json_contrast(const cmir_contrast *c)
-{
-    json_t *o = cli_need(json_object()), *curve = cli_need(json_array());
-
-    cli_json_set(o, "Label", cli_json_text(c->label));
-    cli_json_set(o, "Value", c->value == NULL ? json_null() : cli_json_text(c->value));
-    cli_json_set(o, "PositiveCases", json_integer(c->n_positive));
-    cli_json_set(o, "NegativeCases", json_integer(c->n_negative));
-    cli_json_set(o, "Enough", json_boolean(c->enough));
-    if (c->enough) {
-        for (size_t i = 0; i < c->n_slices; i++) {
-            const cmir_contrast_slice *s = &c->slices[i];
-
-            cli_json_add(curve, json_pack("[I, o, o, o, o]", (json_int_t)s->slice,
-                                          cli_json_number(s->value), cli_json_number(s->low),
-                                          cli_json_number(s->high), cli_json_number(s->in_run)));
-        }
-        cli_json_set(o, "Slices", cli_json_pair(c->first, c->last));
-        cli_json_set(o, "Mm", pair_json(c->mm[0], c->mm[1]));
-        cli_json_set(o, "FirstInterval", cli_json_pair(c->first_low, c->first_high));
-        cli_json_set(o, "LastInterval", cli_json_pair(c->last_low, c->last_high));
-        cli_json_set(o, "Rise", cli_json_number(c->rise));
-        cli_json_set(o, "RiseInterval", pair_json(c->rise_low, c->rise_high));
-        cli_json_set(o, "P", cli_json_number(c->p));
-    }
-    cli_json_set(o, "Curve", curve);
-    return o;
 }
 
 void

@@ -11,7 +11,7 @@ static const char *const databases[] = {"merged", "per-site", "masked"};
 static json_t *
 text_or_null(const char *text)
 {
-    return text == NULL ? json_null() : cli_json_text(text);
+    return text == NULL ? json_null() : cmir_json_text(text);
 }
 
 static json_t *
@@ -20,7 +20,7 @@ texts(const char *const *text, size_t n)
     json_t *array = cli_need(json_array());
 
     for (size_t i = 0; i < n; i++)
-        cli_json_add(array, cli_json_text(text[i]));
+        cmir_json_add(array, cmir_json_text(text[i]));
     return array;
 }
 
@@ -30,15 +30,15 @@ numbers(const double *value, size_t n)
     json_t *array = cli_need(json_array());
 
     for (size_t i = 0; i < n; i++)
-        cli_json_add(array, cli_json_number(value[i]));
+        cmir_json_add(array, cmir_json_number(value[i]));
     return array;
 }
 
 static json_t *
 figure_json(const cmir_eval_figure *f)
 {
-    return json_pack("{s:o, s:o, s:o}", "Value", cli_json_number(f->value), "Low",
-                     cli_json_number(f->low), "High", cli_json_number(f->high));
+    return json_pack("{s:o, s:o, s:o}", "Value", cmir_json_number(f->value), "Low",
+                     cmir_json_number(f->low), "High", cmir_json_number(f->high));
 }
 
 static json_t *
@@ -47,7 +47,7 @@ confusion_json(const cmir_eval_line *line, size_t n)
     json_t *rows = cli_need(json_array());
 
     for (size_t i = 0; i < n; i++)
-        cli_json_add(rows, numbers(line->confusion + i * n, n));
+        cmir_json_add(rows, numbers(line->confusion + i * n, n));
     return rows;
 }
 
@@ -57,9 +57,9 @@ reliability_json(const cmir_eval_line *line)
     json_t *bins = cli_need(json_array());
 
     for (int b = 0; b < 10; b++)
-        cli_json_add(bins, json_pack("{s:o, s:o, s:o}", "Queries", cli_json_number(line->bin_n[b]),
-                                     "Evidence", cli_json_number(line->bin_evidence[b]), "Rate",
-                                     cli_json_number(line->bin_rate[b])));
+        cmir_json_add(bins, json_pack("{s:o, s:o, s:o}", "Queries", cmir_json_number(line->bin_n[b]),
+                                     "Evidence", cmir_json_number(line->bin_evidence[b]), "Rate",
+                                     cmir_json_number(line->bin_rate[b])));
     return bins;
 }
 
@@ -69,17 +69,17 @@ line_json(const cmir_evaluation *r, const cmir_eval_line *line)
     json_t *o = cli_need(json_object()), *figures = cli_need(json_object());
 
     for (size_t m = 0; m < r->n_metrics; m++)
-        cli_json_set(figures, r->metrics[m], figure_json(&line->figures[m]));
-    cli_json_set(o, "Name", cli_json_text(line->name));
-    cli_json_set(o, "Kind", json_string(kinds[line->kind]));
-    cli_json_set(o, "Figures", figures);
-    cli_json_set(o, "Accuracy", figure_json(&line->accuracy));
-    cli_json_set(o, "Confusion", confusion_json(line, r->n_values));
+        cmir_json_set(figures, r->metrics[m], figure_json(&line->figures[m]));
+    cmir_json_set(o, "Name", cmir_json_text(line->name));
+    cmir_json_set(o, "Kind", json_string(kinds[line->kind]));
+    cmir_json_set(o, "Figures", figures);
+    cmir_json_set(o, "Accuracy", figure_json(&line->accuracy));
+    cmir_json_set(o, "Confusion", confusion_json(line, r->n_values));
     if (r->positive != NULL) {
-        cli_json_set(o, "Auroc", figure_json(&line->auroc));
-        cli_json_set(o, "Auprc", figure_json(&line->auprc));
-        cli_json_set(o, "Brier", figure_json(&line->brier));
-        cli_json_set(o, "Reliability", reliability_json(line));
+        cmir_json_set(o, "Auroc", figure_json(&line->auroc));
+        cmir_json_set(o, "Auprc", figure_json(&line->auprc));
+        cmir_json_set(o, "Brier", figure_json(&line->brier));
+        cmir_json_set(o, "Reliability", reliability_json(line));
     }
     return o;
 }
@@ -88,12 +88,12 @@ static json_t *
 pair_json(const cmir_evaluation *r, const cmir_eval_pair *p)
 {
     return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "A",
-                     cli_json_text(r->lines[p->a].name), "B", cli_json_text(r->lines[p->b].name),
-                     "Metric", r->metrics[p->metric], "Difference", cli_json_number(p->difference),
-                     "Low", cli_json_number(p->low), "High", cli_json_number(p->high), "Wilcoxon",
-                     cli_json_number(p->wilcoxon), "WilcoxonHolm",
-                     cli_json_number(p->wilcoxon_holm), "SignFlip", cli_json_number(p->sign_flip),
-                     "SignFlipHolm", cli_json_number(p->sign_flip_holm));
+                     cmir_json_text(r->lines[p->a].name), "B", cmir_json_text(r->lines[p->b].name),
+                     "Metric", r->metrics[p->metric], "Difference", cmir_json_number(p->difference),
+                     "Low", cmir_json_number(p->low), "High", cmir_json_number(p->high), "Wilcoxon",
+                     cmir_json_number(p->wilcoxon), "WilcoxonHolm",
+                     cmir_json_number(p->wilcoxon_holm), "SignFlip", cmir_json_number(p->sign_flip),
+                     "SignFlipHolm", cmir_json_number(p->sign_flip_holm));
 }
 
 /* What each line says of a query: figures by metric, the share of the vote, the first found. */
@@ -109,22 +109,22 @@ query_lines_json(const eval *e, size_t query, uint32_t n_shown)
         const cmir_eval_list *list = i < e->n_methods ? &e->methods[i].lists[query] : NULL;
 
         for (uint32_t k = 0; list != NULL && k < list->n_found && k < n_shown; k++)
-            cli_json_add(found, cli_json_text(e->volumes[list->found[k]].id));
-        cli_json_set(o, "Name", cli_json_text(line->name));
-        cli_json_set(o, "Figures", numbers(line->per_query + query * r->n_metrics, r->n_metrics));
+            cmir_json_add(found, cmir_json_text(e->volumes[list->found[k]].id));
+        cmir_json_set(o, "Name", cmir_json_text(line->name));
+        cmir_json_set(o, "Figures", numbers(line->per_query + query * r->n_metrics, r->n_metrics));
         if (r->positive != NULL)
-            cli_json_set(o, "Evidence", cli_json_number(line->evidence[query]));
+            cmir_json_set(o, "Evidence", cmir_json_number(line->evidence[query]));
         if (list != NULL) {
-            cli_json_set(o, "Found", found);
+            cmir_json_set(o, "Found", found);
             if (list->scores != NULL)
-                cli_json_set(
+                cmir_json_set(
                     o, "Scores",
                     numbers(list->scores, list->n_found < n_shown ? list->n_found : n_shown));
-            cli_json_set(o, "FoundCount", json_integer(list->n_found));
+            cmir_json_set(o, "FoundCount", json_integer(list->n_found));
         } else {
             json_decref(found);
         }
-        cli_json_add(lines, o);
+        cmir_json_add(lines, o);
     }
     return lines;
 }
@@ -140,11 +140,11 @@ queries_json(const eval *e)
         const cmir_eval_volume *volume = &e->volumes[query->volume];
         json_t *o = cli_need(json_object());
 
-        cli_json_set(o, "VolumeId", cli_json_text(volume->id));
-        cli_json_set(o, "Value", cli_json_text(volume->value));
-        cli_json_set(o, "Candidates", json_integer(query->n_database));
-        cli_json_set(o, "Lines", query_lines_json(e, i, n_shown));
-        cli_json_add(queries, o);
+        cmir_json_set(o, "VolumeId", cmir_json_text(volume->id));
+        cmir_json_set(o, "Value", cmir_json_text(volume->value));
+        cmir_json_set(o, "Candidates", json_integer(query->n_database));
+        cmir_json_set(o, "Lines", query_lines_json(e, i, n_shown));
+        cmir_json_add(queries, o);
     }
     return queries;
 }
@@ -153,16 +153,16 @@ queries_json(const eval *e)
 static json_t *
 hull(const eval_slices *slices)
 {
-    return cli_json_pair(slices->at[0], slices->at[slices->n - 1]);
+    return cmir_json_pair(slices->at[0], slices->at[slices->n - 1]);
 }
 
 /* All of them, and the mask that marks them. */
 static void
 set_slices(json_t *o, const eval_slices *slices)
 {
-    cli_json_set(o, "Runs", eval_slices_runs(slices));
+    cmir_json_set(o, "Runs", eval_slices_runs(slices));
     if (slices->path != NULL)
-        cli_json_set(o, "MaskFile", cli_json_text(slices->path));
+        cmir_json_set(o, "MaskFile", cmir_json_text(slices->path));
 }
 
 static json_t *
@@ -174,20 +174,20 @@ volumes_json(const eval *e)
         const cmir_eval_volume *volume = &e->volumes[i];
         json_t *o = cli_need(json_object());
 
-        cli_json_set(o, "VolumeId", cli_json_text(volume->id));
-        cli_json_set(o, "Value", cli_json_text(volume->value));
-        cli_json_set(o, "Patient", cli_json_text(volume->group));
-        cli_json_set(o, "Cohort", text_or_null(volume->cohort));
+        cmir_json_set(o, "VolumeId", cmir_json_text(volume->id));
+        cmir_json_set(o, "Value", cmir_json_text(volume->value));
+        cmir_json_set(o, "Patient", cmir_json_text(volume->group));
+        cmir_json_set(o, "Cohort", text_or_null(volume->cohort));
         if (e->extras[i].site != NULL)
-            cli_json_set(o, "Site", cli_json_text(e->extras[i].site));
+            cmir_json_set(o, "Site", cmir_json_text(e->extras[i].site));
         if (e->options.mask != NULL) {
-            cli_json_set(o, "MaskSlices", hull(&e->extras[i].masked));
+            cmir_json_set(o, "MaskSlices", hull(&e->extras[i].masked));
             set_slices(o, &e->extras[i].masked);
         }
-        cli_json_set(o, "Nuisances", numbers(volume->nuisances, e->options.n_nuisances));
-        cli_json_set(o, "Query", json_boolean(e->extras[i].is_query));
-        cli_json_set(o, "Candidate", json_boolean(e->extras[i].is_candidate));
-        cli_json_add(volumes, o);
+        cmir_json_set(o, "Nuisances", numbers(volume->nuisances, e->options.n_nuisances));
+        cmir_json_set(o, "Query", json_boolean(e->extras[i].is_query));
+        cmir_json_set(o, "Candidate", json_boolean(e->extras[i].is_candidate));
+        cmir_json_add(volumes, o);
     }
     return volumes;
 }
@@ -198,9 +198,9 @@ archive_json(const eval *e)
     const cmir_archive_info *info = cmir_archive_get_info(e->archive);
     json_t *o = cli_need(json_object());
 
-    cli_json_set(o, "Path", cli_json_text(info->dir));
-    cli_json_set(o, "Volumes", json_integer((json_int_t)info->n_volumes));
-    cli_json_set(o, "Sha256", json_string(e->digest.contents));
+    cmir_json_set(o, "Path", cmir_json_text(info->dir));
+    cmir_json_set(o, "Volumes", json_integer((json_int_t)info->n_volumes));
+    cmir_json_set(o, "Sha256", json_string(e->digest.contents));
     return o;
 }
 
@@ -212,30 +212,30 @@ set_protocol(const eval *e, json_t *o)
     const eval_options *options = &e->options;
     json_t *whitening = eval_whiten_json(e);
 
-    cli_json_set(o, "Task", cli_json_text(options->task));
-    cli_json_set(o, "TaskColumn", cli_json_text(e->task_column));
-    cli_json_set(o, "Positive", text_or_null(r->positive));
-    cli_json_set(o, "Values", texts(r->values, r->n_values));
-    cli_json_set(o, "Split", json_string(eval_split_name(e)));
-    cli_json_set(o, "Database", json_string(databases[options->database]));
-    cli_json_set(o, "Nuisances",
+    cmir_json_set(o, "Task", cmir_json_text(options->task));
+    cmir_json_set(o, "TaskColumn", cmir_json_text(e->task_column));
+    cmir_json_set(o, "Positive", text_or_null(r->positive));
+    cmir_json_set(o, "Values", texts(r->values, r->n_values));
+    cmir_json_set(o, "Split", json_string(eval_split_name(e)));
+    cmir_json_set(o, "Database", json_string(databases[options->database]));
+    cmir_json_set(o, "Nuisances",
                  texts((const char *const *)options->nuisances, options->n_nuisances));
-    cli_json_set(o, "Cohort", text_or_null(options->cohort));
-    cli_json_set(o, "Patient", text_or_null(options->group));
-    cli_json_set(o, "Seed", json_integer((json_int_t)options->seed));
-    cli_json_set(o, "WithoutValue", json_integer((json_int_t)e->n_without_value));
-    cli_json_set(o, "WithoutMask", json_integer((json_int_t)e->n_without_mask));
-    cli_json_set(o, "UnknownLabels", json_integer((json_int_t)e->n_unknown));
-    cli_json_set(o, "Queries", json_integer((json_int_t)r->n_queries));
-    cli_json_set(o, "Patients", json_integer((json_int_t)r->n_groups));
-    cli_json_set(o, "ShortQueries", json_integer(r->n_short));
-    cli_json_set(o, "Leak", json_boolean(r->leak));
+    cmir_json_set(o, "Cohort", text_or_null(options->cohort));
+    cmir_json_set(o, "Patient", text_or_null(options->group));
+    cmir_json_set(o, "Seed", json_integer((json_int_t)options->seed));
+    cmir_json_set(o, "WithoutValue", json_integer((json_int_t)e->n_without_value));
+    cmir_json_set(o, "WithoutMask", json_integer((json_int_t)e->n_without_mask));
+    cmir_json_set(o, "UnknownLabels", json_integer((json_int_t)e->n_unknown));
+    cmir_json_set(o, "Queries", json_integer((json_int_t)r->n_queries));
+    cmir_json_set(o, "Patients", json_integer((json_int_t)r->n_groups));
+    cmir_json_set(o, "ShortQueries", json_integer(r->n_short));
+    cmir_json_set(o, "Leak", json_boolean(r->leak));
     if (e->n_masks > 0)
-        cli_json_set(o, "Masks",
+        cmir_json_set(o, "Masks",
                      json_pack("{s:I, s:I}", "Files", (json_int_t)e->n_masks, "Empty",
                                (json_int_t)e->n_empty_masks));
     if (whitening != NULL)
-        cli_json_set(o, "Whitening", whitening);
+        cmir_json_set(o, "Whitening", whitening);
 }
 
 /* The slices that show the structure, of each volume of which they are known. */
@@ -251,9 +251,9 @@ shown_json(const eval *e)
         if (shown->n == 0 && shown->path == NULL)
             continue;
         o = cli_need(json_object());
-        cli_json_set(o, "VolumeId", cli_json_text(e->volumes[i].id));
+        cmir_json_set(o, "VolumeId", cmir_json_text(e->volumes[i].id));
         set_slices(o, shown);
-        cli_json_add(volumes, o);
+        cmir_json_add(volumes, o);
     }
     return volumes;
 }
@@ -269,9 +269,9 @@ locations_json(const eval *e)
     for (size_t m = 0; m < e->n_methods; m++) {
         const cmir_eval_localisation *l = &e->localised[m];
 
-        cli_json_add(methods,
+        cmir_json_add(methods,
                      json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "Name",
-                               cli_json_text(e->methods[m].name), "Queries",
+                               cmir_json_text(e->methods[m].name), "Queries",
                                (json_int_t)l->n_queries, "Patients", (json_int_t)l->n_groups,
                                "Hits", (json_int_t)l->n_hits, "HitsUnknown",
                                (json_int_t)e->n_unknown_hits[m], "Ratio", figure_json(&l->ratio),
@@ -283,25 +283,25 @@ locations_json(const eval *e)
         const cmir_eval_location *h = &e->locations[i];
         const uint32_t query = e->queries[h->query].volume;
 
-        cli_json_add(hits, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "Method",
-                                     cli_json_text(e->methods[h->method].name), "Query",
-                                     cli_json_text(e->volumes[query].id), "VolumeId",
-                                     cli_json_text(e->volumes[h->volume].id), "MatchesInside",
-                                     cli_json_pair(h->n_inside, h->n_matches), "SlicesShown",
-                                     cli_json_pair(h->n_shown, h->n_slices), "MatchSlices",
-                                     cli_json_pair(h->run_first, h->run_last), "ShownSlices",
+        cmir_json_add(hits, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "Method",
+                                     cmir_json_text(e->methods[h->method].name), "Query",
+                                     cmir_json_text(e->volumes[query].id), "VolumeId",
+                                     cmir_json_text(e->volumes[h->volume].id), "MatchesInside",
+                                     cmir_json_pair(h->n_inside, h->n_matches), "SlicesShown",
+                                     cmir_json_pair(h->n_shown, h->n_slices), "MatchSlices",
+                                     cmir_json_pair(h->run_first, h->run_last), "ShownSlices",
                                      hull(&e->extras[h->volume].shown), "QuerySlices",
                                      hull(&e->extras[query].shown)));
     }
     eval_count_shown(e, &n_queries, &n_volumes);
-    cli_json_set(o, "Column", cli_json_text(e->options.locate));
-    cli_json_set(o, "K", json_integer(eval_largest_k(e)));
-    cli_json_set(o, "PlacedFrom", json_real(CMIR_EVAL_PLACED));
-    cli_json_set(o, "QueriesUnknown", json_integer((json_int_t)(e->n_queries - n_queries)));
-    cli_json_set(o, "VolumesUnknown", json_integer((json_int_t)(e->n_volumes - n_volumes)));
-    cli_json_set(o, "Methods", methods);
-    cli_json_set(o, "Hits", hits);
-    cli_json_set(o, "Volumes", shown_json(e));
+    cmir_json_set(o, "Column", cmir_json_text(e->options.locate));
+    cmir_json_set(o, "K", json_integer(eval_largest_k(e)));
+    cmir_json_set(o, "PlacedFrom", json_real(CMIR_EVAL_PLACED));
+    cmir_json_set(o, "QueriesUnknown", json_integer((json_int_t)(e->n_queries - n_queries)));
+    cmir_json_set(o, "VolumesUnknown", json_integer((json_int_t)(e->n_volumes - n_volumes)));
+    cmir_json_set(o, "Methods", methods);
+    cmir_json_set(o, "Hits", hits);
+    cmir_json_set(o, "Volumes", shown_json(e));
     return o;
 }
 
@@ -313,25 +313,25 @@ eval_json(const eval *e)
     json_t *pairs = cli_need(json_array());
 
     for (size_t i = 0; i < r->n_lines; i++)
-        cli_json_add(lines, line_json(r, &r->lines[i]));
+        cmir_json_add(lines, line_json(r, &r->lines[i]));
     for (size_t i = 0; i < r->n_pairs; i++)
-        cli_json_add(pairs, pair_json(r, &r->pairs[i]));
+        cmir_json_add(pairs, pair_json(r, &r->pairs[i]));
     set_protocol(e, o);
-    cli_json_set(o, "Metrics", texts(r->metrics, r->n_metrics));
-    cli_json_set(o, "Lines", lines);
-    cli_json_set(o, "Pairs", pairs);
+    cmir_json_set(o, "Metrics", texts(r->metrics, r->n_metrics));
+    cmir_json_set(o, "Lines", lines);
+    cmir_json_set(o, "Pairs", pairs);
     if (e->localised != NULL)
-        cli_json_set(o, "Locations", locations_json(e));
-    cli_json_set(o, "PerQuery", queries_json(e));
-    cli_json_set(o, "Volumes", volumes_json(e));
+        cmir_json_set(o, "Locations", locations_json(e));
+    cmir_json_set(o, "PerQuery", queries_json(e));
+    cmir_json_set(o, "Volumes", volumes_json(e));
     if (e->archive != NULL) {
-        cli_json_set(o, "Archive", archive_json(e));
-        json_t *encoder = cli_json_encoder(cmir_archive_get_info(e->archive));
-        cli_json_set(encoder, "CardSha256", json_string(e->digest.card));
-        cli_json_set(o, "Encoder", encoder);
+        cmir_json_set(o, "Archive", archive_json(e));
+        json_t *encoder = cmir_json_encoder(cmir_archive_get_info(e->archive));
+        cmir_json_set(encoder, "CardSha256", json_string(e->digest.card));
+        cmir_json_set(o, "Encoder", encoder);
     }
-    cli_json_set(o, "Command", cli_json_text(e->args->command));
-    cli_json_set(o, "Version", json_string(cmir_version()));
-    cli_json_set(o, "Notice", json_string(CMIR_NOTICE));
+    cmir_json_set(o, "Command", cmir_json_text(e->args->command));
+    cmir_json_set(o, "Version", json_string(cmir_version()));
+    cmir_json_set(o, "Notice", json_string(CMIR_NOTICE));
     return o;
 }

@@ -33,7 +33,7 @@ eval_slices_runs(const eval_slices *slices)
     for (uint32_t i = 0, last; i < slices->n; i = last + 1) {
         for (last = i; last + 1 < slices->n && slices->at[last + 1] == slices->at[last] + 1;)
             last++;
-        cli_json_add(runs, cli_json_pair(slices->at[i], slices->at[last]));
+        cmir_json_add(runs, cmir_json_pair(slices->at[i], slices->at[last]));
     }
     return runs;
 }

@@ -177,12 +177,12 @@ eval_whiten_json(const eval *e)
     if (!fitted && e->options.whiten == 0)
         return NULL;
     o = cli_need(json_object());
-    cli_json_set(o, "Dims", json_integer(fitted ? info->dim : e->options.whiten));
-    cli_json_set(o, "LearntFrom",
+    cmir_json_set(o, "Dims", json_integer(fitted ? info->dim : e->options.whiten));
+    cmir_json_set(o, "LearntFrom",
                  json_string(fitted ? "volumes of the archive" : "candidates of other patients"));
-    cli_json_set(o, "Where", cli_json_text(fitted ? info->whitening->where : ""));
-    cli_json_set(o, "Fits", json_integer(e->n_folds));
-    cli_json_set(o, "SeenQueries", json_integer((json_int_t)e->n_seen));
+    cmir_json_set(o, "Where", cmir_json_text(fitted ? info->whitening->where : ""));
+    cmir_json_set(o, "Fits", json_integer(e->n_folds));
+    cmir_json_set(o, "SeenQueries", json_integer((json_int_t)e->n_seen));
     return o;
 }
 

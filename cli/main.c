@@ -11,11 +11,13 @@
 
 #include "cli.h"
 
+#include "server/server.h"
+
 static const cli_verb *const verbs[] = {
-    &cli_verb_init,      &cli_verb_add,     &cli_verb_import, &cli_verb_label,
-    &cli_verb_list,      &cli_verb_show,    &cli_verb_remove, &cli_verb_search,
-    &cli_verb_calibrate, &cli_verb_eval,    &cli_verb_stat,   &cli_verb_verify,
-    &cli_verb_export,    &cli_verb_encoder, &cli_verb_fit,    &cli_verb_phantom,
+    &cli_verb_init,    &cli_verb_add,    &cli_verb_import, &cli_verb_label,     &cli_verb_list,
+    &cli_verb_show,    &cli_verb_remove, &cli_verb_search, &cli_verb_calibrate, &cli_verb_eval,
+    &cli_verb_stat,    &cli_verb_verify, &cli_verb_export, &cli_verb_encoder,   &cli_verb_fit,
+    &cli_verb_phantom, &cli_verb_serve,  &cli_verb_user,   &cli_verb_audit,
 };
 #define N_VERBS (sizeof verbs / sizeof verbs[0])
 
@@ -222,6 +224,8 @@ main(int argc, char **argv)
     const cli_verb *verb = at > 0 ? verb_called(argv[at]) : NULL;
     cmir_status st = CMIR_OK;
 
+    if (argc == 2 && strcmp(argv[1], "serve-job") == 0) /* the service starts this, nobody else */
+        return server_work();
     args.command = quote_command(argc, argv);
     args.operands = cli_need(calloc((size_t)argc + 1, sizeof *args.operands));
     if (at > 0 && verb == NULL && !help) {

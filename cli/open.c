@@ -23,6 +23,19 @@ is_external(const cmir_archive_info *info)
     return external;
 }
 
+cmir_status
+cli_get_previews(const cli_args *args, cmir_previews *out, cmir_error *err)
+{
+    static const char *const names[] = {"small", "none", "full", NULL};
+    static const cmir_previews kinds[] = {CMIR_PREVIEWS_SMALL, CMIR_PREVIEWS_NONE,
+                                          CMIR_PREVIEWS_FULL};
+    int choice;
+    const cmir_status st = cli_get_choice(args, "previews", names, &choice, err);
+
+    *out = st == CMIR_OK ? kinds[choice] : CMIR_PREVIEWS_NONE;
+    return st;
+}
+
 bool
 cli_is_archive(const char *path)
 {
@@ -69,17 +82,6 @@ cli_open_encoder(const cli_args *args, const cmir_archive *archive, cmir_encoder
         return cli_fail(err, st, "%s", cause.msg);
     }
     return CMIR_OK;
-}
-
-json_t *
-cli_json_encoder(const cmir_archive_info *info)
-{
-    json_t *o = cli_need(json_object());
-
-    cli_json_set(o, "Name", cli_json_text(info->encoder_name));
-    cli_json_set(o, "Version", cli_json_text(info->encoder_version));
-    cli_json_set(o, "Sha256", cli_json_text(info->encoder_sha256));
-    return o;
 }
 
 /* What is wrong with a file is no mistake of the command line. */

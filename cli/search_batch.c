@@ -40,9 +40,9 @@ tell_failure(struct batch *b, const char *text, const cmir_error *why)
     cli_progress_clear(b->progress);
     if (b->args->json)
         cli_json_print(b->args,
-                       json_pack("{s:{s:o}, s:{s:s, s:o}}", "Query", "Text", cli_json_text(text),
+                       json_pack("{s:{s:o}, s:{s:s, s:o}}", "Query", "Text", cmir_json_text(text),
                                  "Error", "Status", cmir_status_name(why->code), "Message",
-                                 cli_json_text(why->msg)));
+                                 cmir_json_text(why->msg)));
     else
         cli_line(stderr, "cmir search: %s: %s", text, why->msg);
 }

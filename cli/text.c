@@ -34,31 +34,6 @@ cli_fail(cmir_error *err, cmir_status code, const char *format, ...)
     return code;
 }
 
-size_t
-cli_decode(const char *text, uint32_t *code)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    const size_t n = s[0] < 0x80   ? 1
-                     : s[0] < 0xC0 ? 0
-                     : s[0] < 0xE0 ? 2
-                     : s[0] < 0xF0 ? 3
-                     : s[0] < 0xF8 ? 4
-                                   : 0;
-
-    if (n <= 1) {
-        *code = s[0];
-        return n;
-    }
-    *code = s[0] & (0x7Fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xC0) != 0x80)
-            return 0;
-        *code = *code << 6 | (s[i] & 0x3Fu);
-    }
-    return *code < least[n] || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000) ? 0 : n;
-}
-
 bool
 cli_is_harmless(uint32_t code)
 {
@@ -74,7 +49,7 @@ cli_clean(const char *text)
 
     while (*text != '\0') {
         uint32_t code;
-        const size_t n = cli_decode(text, &code);
+        const size_t n = cmir_json_decode(text, &code);
         if (n > 0 && cli_is_harmless(code)) {
             memcpy(p, text, n);
             p += n;
@@ -184,4 +159,24 @@ cli_labels_text(const cmir_record *record, size_t width)
         memcpy(p, "...", 4);
     }
     return text;
+}
+
+/* Characters that a terminal might obey stand in strings only, where they can be escaped. */
+void
+cli_json_print(cli_args *args, json_t *object)
+{
+    char *text = cli_need(json_dumps(cli_need(object), JSON_REAL_PRECISION(9)));
+
+    for (const char *p = text; *p != '\0';) {
+        uint32_t code;
+        const size_t n = cmir_json_decode(p, &code);
+        if (cli_is_harmless(code))
+            fwrite(p, 1, n, args->out);
+        else
+            fprintf(args->out, "\\u%04x", (unsigned)code);
+        p += n;
+    }
+    fputc('\n', args->out);
+    free(text);
+    json_decref(object);
 }

@@ -31,7 +31,8 @@ static void
 make_store(void)
 {
     static const char sha[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-    const cmir_binding binding = {"tiny", "1", sha, "{}", "", 1, CMIR_AXIAL, NULL};
+    const cmir_binding binding = {"tiny", "1", sha, "{}", "", 1, CMIR_AXIAL, CMIR_PREVIEWS_NONE,
+                                  NULL};
     cmir_label label = {"size", "3.5"};
     uint8_t mark = 0;
     float one = 1;

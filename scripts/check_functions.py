@@ -9,7 +9,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FOLDERS = ["src", "cli", "server", "include", "tests", "fuzz", "bench", "examples"]
+FOLDERS = ["src", "json", "cli", "server", "include", "tests", "fuzz", "bench", "examples"]
 FUNCTION_AIM, FUNCTION_LIMIT = 60, 100
 FILE_AIM, FILE_LIMIT = 500, 800
 

@@ -174,8 +174,8 @@ in_folder(void **state, const char *name)
 static inline void
 create_archive(const char *dir)
 {
-    const cmir_binding binding = {"tiny", "1.0", SHA,        "{\"name\":\"tiny\"}",
-                                  "",     DIM,   CMIR_AXIAL, NULL};
+    const cmir_binding binding = {
+        "tiny", "1.0", SHA, "{\"name\":\"tiny\"}", "", DIM, CMIR_AXIAL, CMIR_PREVIEWS_NONE, NULL};
 
     assert_ok(cmir_store_create(dir, &binding, err));
 }

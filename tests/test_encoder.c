@@ -19,7 +19,7 @@
 #include "base/error.h"
 #include "base/sha256.h"
 #include "encode/encoder_internal.h"
-#include "encode/resize.h"
+#include "picture/resize.h"
 #include "volume/volume_internal.h"
 
 #define SIDE 8
@@ -457,7 +457,7 @@ test_a_box_counts_what_it_covers(void **state)
     for (int round = 0; round < 300; round++) {
         const uint32_t rows = 1 + rnd() % 40, cols = 1 + rnd() % 40;
         const double top = rnd() % 60 - 30.0, left = rnd() % 60 - 30.0;
-        const cmir_box box = {top, top + 40 + rnd() % 60, left, left + 40 + rnd() % 60};
+        const cmir_part box = {top, top + 40 + rnd() % 60, left, left + 40 + rnd() % 60};
         float pixels[1600], scratch[40], out[400];
         double sum = 0;
         cmir_resizer r;

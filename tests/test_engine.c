@@ -393,8 +393,8 @@ static void
 test_other_encoder(void **unused)
 {
     const cmir_encoder_info *e = cmir_encoder_get_info(encoder);
-    const cmir_binding own = {e->name, e->version, e->sha256,  e->card_json,
-                              "",      e->dim,     CMIR_AXIAL, NULL};
+    const cmir_binding own = {e->name, e->version, e->sha256,          e->card_json, "",
+                              e->dim,  CMIR_AXIAL, CMIR_PREVIEWS_NONE, NULL};
     cmir_binding others[] = {own, own, own, own, own};
     static const char *const field[] = {"name", "version", "sha256", "card", "dimension"};
     cmir_archive *archive = open_archive(CMIR_READ), *other;

@@ -59,7 +59,7 @@ static void
 test_create_refusals(void **state)
 {
     const char *dir = in_folder(state, "a");
-    cmir_binding b = {"tiny", "1", SHA, "{}", "", DIM, CMIR_AXIAL, NULL};
+    cmir_binding b = {"tiny", "1", SHA, "{}", "", DIM, CMIR_AXIAL, CMIR_PREVIEWS_NONE, NULL};
     cmir_store *store;
 
     create_archive(dir);

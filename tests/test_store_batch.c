@@ -113,11 +113,11 @@ test_batch_syncs_all(void **state)
     s.labels[1] = (cmir_label){"PatientAge", "old"};
     assert_refused(CMIR_EINVAL, "'old'",
                    cmir_store_add(store, &s.record, &s.embeddings, &added, err));
-    assert_int_equal(store->unsynced_first, 2);
+    assert_int_equal(store->unsynced[CMIR_ROWS].first, 2);
     add_synthetic(store, 7);
-    assert_int_equal(store->unsynced_first, 1);
-    assert_int_equal(store->unsynced_last, 2);
-    assert_true(store->segment_made);
+    assert_int_equal(store->unsynced[CMIR_ROWS].first, 1);
+    assert_int_equal(store->unsynced[CMIR_ROWS].last, 2);
+    assert_true(store->unsynced[CMIR_ROWS].made);
     assert_ok(cmir_store_commit(store, err));
     assert_int_equal(n_problems(store), 0);
     cmir_store_close(store);

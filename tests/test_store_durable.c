@@ -174,7 +174,7 @@ has_tail(const char *dir)
     uint64_t end, nbytes = 0;
 
     assert_ok(cmir_store_open(dir, CMIR_READ, &store, err));
-    assert_ok(cmir_catalog_tail(store->db, &last, &end, err));
+    assert_ok(cmir_catalog_tail(store->db, CMIR_ROWS, &last, &end, err));
     cmir_store_close(store);
     for (uint32_t n = last == 0 ? 1 : last;; n++) {
         char path[160];

@@ -25,6 +25,26 @@ CMIR_API cmir_status
 cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane plane,
                     cmir_error *err);
 
+/* What an archive keeps of its volumes' pixels, so that they can be shown when the scans themselves
+ * are gone, or quickly: picture.h. */
+typedef enum cmir_previews {
+    CMIR_PREVIEWS_NONE = 0,
+    CMIR_PREVIEWS_SMALL = 1, /* slices averaged to at most 128 pixels a side */
+    CMIR_PREVIEWS_FULL = 2   /* slices as they are */
+} cmir_previews;
+CMIR_API const char *cmir_previews_name(cmir_previews previews); /* "none", "small", "full" */
+
+typedef struct cmir_archive_options {
+    size_t struct_nbytes; /* sizeof (cmir_archive_options) */
+    cmir_plane plane;
+    cmir_previews previews;
+} cmir_archive_options;
+
+/* Like cmir_archive_create(), which keeps no previews, but with options. */
+CMIR_API cmir_status
+cmir_archive_create_with(const char *dir, const cmir_encoder *encoder,
+                         const cmir_archive_options *options, cmir_error *err);
+
 /* cmir_archive_open() opens an archive.  CMIR_WRITE takes the archive's lock: CMIR_EBUSY if
  * another process holds it.  CMIR_ENOTFOUND, CMIR_ECORRUPT, CMIR_EUNSUPPORTED (a newer format). */
 CMIR_API cmir_status
@@ -51,9 +71,14 @@ typedef struct cmir_archive_info {
     uint32_t dim;
     uint64_t n_volumes, n_slices, n_air_slices; /* at the last refresh: open, or the last change */
     uint64_t segments_nbytes, dead_nbytes;      /* in segment files; of removed volumes */
+    cmir_previews previews;                     /* that it keeps of volumes that are added */
+    uint64_t previews_nbytes, dead_previews_nbytes; /* in files of previews; of removed volumes */
     const cmir_whitening_info *whitening;       /* NULL where the archive is not fitted */
 } cmir_archive_info;
 CMIR_API const cmir_archive_info *cmir_archive_get_info(const cmir_archive *archive);
+/* cmir_archive_refresh() counts again: what other processes have added and removed since. */
+CMIR_API cmir_status
+cmir_archive_refresh(cmir_archive *archive, cmir_error *err);
 
 /* cmir_archive_check_encoder() says whether `encoder` made the archive (a fitted one: is its base
  * encoder): CMIR_EMISMATCH names both and the field that differs. */
@@ -157,6 +182,22 @@ CMIR_API cmir_status
 cmir_archive_label(cmir_archive *archive, const cmir_label_table *table, const char *volume_id,
                    size_t *n_labelled, cmir_error *err);
 
+/* A label that volumes of an archive have. */
+typedef struct cmir_label_summary {
+    char *name;
+    uint64_t n_volumes;  /* that have it */
+    uint64_t n_distinct; /* values */
+    char **values;       /* the commonest first, then by text */
+    size_t n_values;     /* of them that were asked for */
+} cmir_label_summary;
+
+/* cmir_archive_labels() gives all labels, by name, each with at most max_values of its values.  Free
+ * with cmir_label_summaries_free(). */
+CMIR_API cmir_status
+cmir_archive_labels(const cmir_archive *archive, size_t max_values, cmir_label_summary **out,
+                    size_t *n, cmir_error *err);
+CMIR_API void cmir_label_summaries_free(cmir_label_summary *summaries, size_t n); /* NULL is fine */
+
 /* One volume of the catalogue.  Owned by the record; free with cmir_record_free(). */
 typedef struct cmir_record {
     cmir_volume_info info;
@@ -170,6 +211,7 @@ typedef struct cmir_record {
     cmir_label *labels;
     size_t n_labels;
     double *slice_mm;         /* n_slices: cmir_volume_slice_mm(); NAN where unknown */
+    uint64_t preview_nbytes;  /* of its preview; 0: the archive keeps none of it */
     uint8_t *slice_marks;     /* n_slices: CMIR_SLICE_* */
     const char **slice_uids;  /* n_slices: SOPInstanceUID or "" */
 } cmir_record;
@@ -178,6 +220,11 @@ CMIR_API cmir_status
 cmir_archive_get(const cmir_archive *archive, const char *volume_id, cmir_record **out,
                  cmir_error *err);
 CMIR_API void cmir_record_free(cmir_record *record); /* NULL is fine */
+
+/* cmir_record_stack() describes a record's volume as slices in `plane`, as cmir_volume_stack() does.
+ * CMIR_EINVAL where its geometry is unknown: imported embeddings. */
+CMIR_API cmir_status
+cmir_record_stack(const cmir_record *record, cmir_plane plane, cmir_stack *out, cmir_error *err);
 
 /* cmir_archive_list() gives the ids of the volumes that pass `where` (NULL: all; see search.h), in
  * order of id.  Free the array with cmir_ids_free(). */

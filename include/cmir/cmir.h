@@ -7,6 +7,7 @@
 #include <cmir/assess.h>
 #include <cmir/encoder.h>
 #include <cmir/evidence.h>
+#include <cmir/picture.h>
 #include <cmir/report.h>
 #include <cmir/search.h>
 #include <cmir/status.h>

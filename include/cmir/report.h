@@ -18,6 +18,7 @@ typedef struct cmir_report_options {
     uint32_t max_hits;       /* shown with pictures; 0: 10; at most 100 */
     cmir_progress_fn progress; /* hits drawn */
     void *progress_ctx;
+    bool no_paths;           /* nothing of where archive and files lie, for readers elsewhere */
 } cmir_report_options;
 
 /* cmir_report_write() writes the report of `result`, a search in `archive`, to `path`.  Pictures

@@ -171,6 +171,21 @@ CMIR_API cmir_status
 cmir_mask_read(const char *path, const cmir_volume_info *volume, cmir_plane plane, uint8_t *shown,
                uint32_t n_slices, cmir_error *err);
 
+/* A box in the pictures of a plane: first and last row, column and slice, as cmir_volume_slice()
+ * shows them; both ends belong to it. */
+typedef struct cmir_box {
+    uint32_t rows[2], columns[2], slices[2];
+} cmir_box;
+
+/* cmir_volume_crop() makes a loaded volume of a box of another, which must be loaded.  Its voxels, their
+ * places in the patient, the slices' positions and SOPInstanceUIDs are those of the box, and so are its
+ * pictures; all else is as it was, the range of values too: the crop is seen, and encoded, at the same
+ * scale.  CMIR_EINVAL where the box does not lie within the volume.  On success the caller owns
+ * *out, which does not depend on `volume` any more. */
+CMIR_API cmir_status
+cmir_volume_crop(const cmir_volume *volume, cmir_plane plane, const cmir_box *box,
+                 cmir_volume **out, cmir_error *err);
+
 /* cmir_nifti_write() writes `voxels` (dims[0] fastest) as NIfTI-1 int16, gzipped if the path ends
  * in .gz, with the LPS affine converted to NIfTI's RAS as sform.  Replaces an existing file only
  * when the whole new one is written. */

@@ -28,7 +28,7 @@ count_blocks(uint32_t n_pixels, double mm, double *covered)
 cmir_status
 cmir_air_init(cmir_resizer *blocks, const cmir_stack *stack, cmir_error *err)
 {
-    cmir_box box = {0};
+    cmir_part box = {0};
     const uint32_t rows = count_blocks(stack->rows, stack->row_spacing_mm, &box.bottom);
     const uint32_t cols = count_blocks(stack->cols, stack->col_spacing_mm, &box.right);
 

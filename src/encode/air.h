@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "encode/encoder_internal.h"
-#include "encode/resize.h"
+#include "picture/resize.h"
 
 /* The blocks of a stack's slices.  Free with cmir_resizer_free(), after a failure too. */
 cmir_status cmir_air_init(cmir_resizer *blocks, const cmir_stack *stack, cmir_error *err);

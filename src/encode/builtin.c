@@ -16,7 +16,7 @@
 #include "base/memory.h"
 #include "base/sha256.h"
 #include "encode/encoder_internal.h"
-#include "encode/resize.h"
+#include "picture/resize.h"
 
 #define SIDE 96
 #define PIXELS (SIDE * SIDE)
@@ -179,7 +179,7 @@ find_ranges(const struct builtin *b, float picture, float out[N_KINDS])
 }
 
 /* The box round the body: its centre is the body's centroid, its size follows the body's area. */
-static cmir_box
+static cmir_part
 find_box(const struct builtin *b, const float *picture, const cmir_picture *p)
 {
     /* Only the pixel's shape matters; one that cannot be is taken as square. */
@@ -203,12 +203,12 @@ find_box(const struct builtin *b, const float *picture, const cmir_picture *p)
         x = across / sum / SIDE * cols;
         half = REACH_PERCENT / 100.0 * sqrt(sum / PIXELS * rows * cols * sane);
     }
-    return (cmir_box){y - half, y + half, x - half / sane, x + half / sane};
+    return (cmir_part){y - half, y + half, x - half / sane, x + half / sane};
 }
 
 /* w->picture = `box` of the slice, or all of it (NULL). */
 static cmir_status
-take_picture(struct work *w, const cmir_picture *p, const cmir_box *box, cmir_error *err)
+take_picture(struct work *w, const cmir_picture *p, const cmir_part *box, cmir_error *err)
 {
     cmir_resizer resizer;
     const cmir_status st =
@@ -357,7 +357,7 @@ encode_one(const struct builtin *b, struct work *w, const cmir_picture *picture,
 
     if (st != CMIR_OK)
         return st;
-    const cmir_box box = find_box(b, w->picture, &slice);
+    const cmir_part box = find_box(b, w->picture, &slice);
     if ((st = take_picture(w, &slice, &box, err)) != CMIR_OK)
         return st;
     smooth(b, w);

@@ -6,16 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <cmir/picture.h>
 #include <cmir/status.h>
 
 #include "base/sha256.h"
-#include "encode/resize.h"
+#include "picture/resize.h"
 
 #define CMIR_MAX_CHANNELS 16u
-
-typedef struct cmir_window {
-    double centre, width; /* HU */
-} cmir_window;
 
 /* What becomes of an output that holds more than one vector per slice. */
 typedef enum cmir_pooling { CMIR_POOL_NONE, CMIR_POOL_CLS, CMIR_POOL_MEAN } cmir_pooling;
@@ -34,7 +31,7 @@ typedef struct cmir_card {
     cmir_filter filter;
     bool bgr;           /* channel c shows window n_channels - 1 - c */
     float mean[CMIR_MAX_CHANNELS], std[CMIR_MAX_CHANNELS]; /* of the model's channels */
-    cmir_window windows[CMIR_MAX_CHANNELS]; /* n_channels of them, in RGB order */
+    cmir_window windows[CMIR_MAX_CHANNELS]; /* HU; n_channels of them, in RGB order */
 
     char *embedding;    /* name of the model's output */
     uint32_t dim;

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "base/thread.h"
 #include "encode/air.h"
+#include "encode/encode.h"
 #include "encode/encoder_internal.h"
 #include "volume/volume_internal.h"
 
@@ -27,6 +28,7 @@ struct job {
     cmir_stack stack;
     cmir_progress_fn progress;
     void *progress_ctx;
+    const cmir_onlooker *onlooker; /* or NULL */
     cmir_embeddings *out;
     cmir_resizer blocks; /* for air.c */
     uint32_t batch;
@@ -35,7 +37,7 @@ struct job {
 
     pthread_mutex_t lock; /* of all below */
     pthread_cond_t changed; /* n_ready or stop */
-    bool has_hu; /* settled before n_ready rises, as what follows */
+    cmir_value_range range; /* settled before n_ready rises, as what follows */
     float low, gain; /* value -> 0..1 where there is no HU */
     uint32_t n_ready, next, done, n_workers;
     bool stop;
@@ -80,10 +82,10 @@ set_ready(void *ctx, uint32_t n_ready)
 
     pthread_mutex_lock(&job->lock);
     if (job->n_ready == 0) { /* later, workers read this without the lock */
-        const double range = info->value_high - info->value_low;
-        job->has_hu = info->has_hu;
+        const double width = info->value_high - info->value_low;
+        job->range = (cmir_value_range){info->has_hu, info->value_low, info->value_high};
         job->low = (float)info->value_low;
-        job->gain = range > 0.0 ? (float)(1.0 / range) : 0.0f;
+        job->gain = width > 0.0 ? (float)(1.0 / width) : 0.0f;
     }
     if (n_ready == info->dims[2])
         job->n_ready = job->stack.n_slices;
@@ -151,20 +153,22 @@ take_slice(struct job *job, const struct bench *bench, uint32_t slice, uint32_t 
     const size_t n_pixels = (size_t)stack->rows * stack->cols;
     float *pixels = bench->pixels + place * n_pixels;
     cmir_picture *picture = &bench->pictures[place];
-    const cmir_status st =
-        job->stream != NULL
-            ? cmir_volume_stream_slice(job->stream, slice, bench->voxels, pixels, err)
-            : cmir_volume_slice(job->volume, job->plane, slice, pixels, err);
+    const cmir_onlooker *onlooker = job->onlooker;
+    cmir_status st = job->stream != NULL
+                         ? cmir_volume_stream_slice(job->stream, slice, bench->voxels, pixels, err)
+                         : cmir_volume_slice(job->volume, job->plane, slice, pixels, err);
 
+    if (st == CMIR_OK && onlooker != NULL)
+        st = onlooker->see(onlooker->ctx, slice, pixels, &job->range, err);
     if (st != CMIR_OK)
         return st;
-    for (size_t i = 0; !job->has_hu && i < n_pixels; i++) {
+    for (size_t i = 0; !job->range.has_hu && i < n_pixels; i++) {
         const float x = (pixels[i] - job->low) * job->gain;
         pixels[i] = x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x;
     }
     *picture = (cmir_picture){
-        pixels,     stack->rows, stack->cols, stack->row_spacing_mm, stack->col_spacing_mm,
-        job->has_hu};
+        pixels,           stack->rows, stack->cols, stack->row_spacing_mm, stack->col_spacing_mm,
+        job->range.has_hu};
     if (cmir_air_is(&job->blocks, picture, bench->air))
         job->out->marks[slice] = CMIR_SLICE_AIR;
     return CMIR_OK;
@@ -342,6 +346,31 @@ encode(struct job *job, cmir_volume_stream *stream, cmir_error *err)
 }
 
 cmir_status
+cmir_encode_seen(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
+                 const cmir_onlooker *onlooker, cmir_progress_fn progress, void *progress_ctx,
+                 cmir_embeddings *out, cmir_error *err)
+{
+    cmir_volume_stream stream;
+    struct job job = {.encoder = encoder,
+                      .volume = volume,
+                      .plane = plane,
+                      .progress = progress,
+                      .progress_ctx = progress_ctx,
+                      .onlooker = onlooker,
+                      .out = out};
+
+    return encode(&job, &stream, err);
+}
+
+cmir_status
+cmir_encode_streamed(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
+                     cmir_progress_fn progress, void *progress_ctx, cmir_embeddings *out,
+                     cmir_error *err)
+{
+    return cmir_encode_seen(encoder, volume, plane, NULL, progress, progress_ctx, out, err);
+}
+
+cmir_status
 cmir_encode(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
             cmir_progress_fn progress, void *progress_ctx, cmir_embeddings *out, cmir_error *err)
 {
@@ -353,20 +382,4 @@ cmir_encode(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
                       .out = out};
 
     return encode(&job, NULL, err);
-}
-
-cmir_status
-cmir_encode_streamed(const cmir_encoder *encoder, cmir_volume *volume, cmir_plane plane,
-                     cmir_progress_fn progress, void *progress_ctx, cmir_embeddings *out,
-                     cmir_error *err)
-{
-    cmir_volume_stream stream;
-    struct job job = {.encoder = encoder,
-                      .volume = volume,
-                      .plane = plane,
-                      .progress = progress,
-                      .progress_ctx = progress_ctx,
-                      .out = out};
-
-    return encode(&job, &stream, err);
 }

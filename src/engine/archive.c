@@ -11,9 +11,25 @@
 #include "engine/engine_internal.h"
 #include "store/codes.h"
 
-cmir_status
-cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane plane, cmir_error *err)
+const char *
+cmir_previews_name(cmir_previews previews)
 {
+    static const char *const names[] = {"none", "small", "full"};
+
+    return (unsigned)previews < sizeof names / sizeof names[0] ? names[previews] : NULL;
+}
+
+cmir_status
+cmir_archive_create_with(const char *dir, const cmir_encoder *encoder,
+                         const cmir_archive_options *options, cmir_error *err)
+{
+    const cmir_plane plane = options->plane;
+
+    if (options->struct_nbytes != sizeof *options)
+        return FAIL(err, CMIR_EINVAL, "archive options: struct_nbytes is not that of this library");
+    if (cmir_previews_name(options->previews) == NULL)
+        return FAIL(err, CMIR_EINVAL, "archive options: no previews of kind %d",
+                    (int)options->previews);
     if (dir == NULL || *dir == '\0')
         return FAIL(err, CMIR_EINVAL, "archive: the path of a directory is wanted");
     if (encoder == NULL)
@@ -27,8 +43,17 @@ cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane pla
                                   .card_json = info->card_json,
                                   .card_path = info->card_path,
                                   .dim = info->dim,
-                                  .plane = plane};
+                                  .plane = plane,
+                                  .previews = options->previews};
     return cmir_store_create(dir, &binding, err);
+}
+
+cmir_status
+cmir_archive_create(const char *dir, const cmir_encoder *encoder, cmir_plane plane, cmir_error *err)
+{
+    const cmir_archive_options options = {.struct_nbytes = sizeof options, .plane = plane};
+
+    return cmir_archive_create_with(dir, encoder, &options, err);
 }
 
 cmir_status
@@ -172,39 +197,6 @@ cmir_record_describe(const cmir_volume *volume, cmir_plane plane, const cmir_emb
 }
 
 cmir_status
-cmir_archive_add(cmir_archive *archive, const cmir_encoder *encoder, cmir_volume *volume,
-                 const cmir_label *labels, size_t n_labels, cmir_progress_fn progress,
-                 void *progress_ctx, bool *added, cmir_error *err)
-{
-    const cmir_plane plane = archive->info.plane;
-    const char *id = cmir_volume_get_info(volume)->volume_id;
-    const cmir_embeddings *whitened;
-    cmir_embeddings embeddings = {0}, room = {0};
-    cmir_record record = {0};
-    cmir_status st = cmir_archive_check_encoder(archive, encoder, err);
-
-    *added = false;
-    if (st != CMIR_OK)
-        return st;
-    if ((st = cmir_encode_streamed(encoder, volume, plane, progress, progress_ctx, &embeddings,
-                                   err)) != CMIR_OK ||
-        (st = cmir_record_describe(volume, plane, &embeddings, &record, err)) != CMIR_OK ||
-        (st = cmir_whiten_embeddings(cmir_store_whitening(archive->store), &embeddings, id, &room,
-                                     &whitened, err)) != CMIR_OK)
-        goto done;
-    record.labels = (cmir_label *)(uintptr_t)labels; /* the store only reads them */
-    record.n_labels = n_labels;
-    st = cmir_store_add(archive->store, &record, whitened, added, err);
-    cmir_store_info(archive->store, &archive->info);
-done:
-    free(record.slice_mm);
-    free(record.slice_uids);
-    cmir_embeddings_free(&room);
-    cmir_embeddings_free(&embeddings);
-    return st;
-}
-
-cmir_status
 cmir_archive_remove(cmir_archive *archive, const char *volume_id, cmir_error *err)
 {
     const cmir_status st = cmir_store_remove(archive->store, volume_id, err);
@@ -243,6 +235,22 @@ cmir_archive_list(const cmir_archive *archive, const char *where, char ***ids, s
                   cmir_error *err)
 {
     return cmir_store_list(archive->store, where, ids, n_ids, err);
+}
+
+cmir_status
+cmir_archive_refresh(cmir_archive *archive, cmir_error *err)
+{
+    const cmir_status st = cmir_store_refresh(archive->store, err);
+
+    cmir_store_info(archive->store, &archive->info);
+    return st;
+}
+
+cmir_status
+cmir_archive_labels(const cmir_archive *archive, size_t max_values, cmir_label_summary **out,
+                    size_t *n, cmir_error *err)
+{
+    return cmir_store_labels(archive->store, max_values, out, n, err);
 }
 
 cmir_status

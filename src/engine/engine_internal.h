@@ -5,6 +5,8 @@
 
 #include <cmir/archive.h>
 
+#include "base/file.h"
+#include "picture/preview.h"
 #include "store/store.h"
 #include "store/whitening.h"
 
@@ -42,5 +44,15 @@ cmir_status cmir_whiten_rows(const cmir_whitening *whitening, const cmir_rows *f
 /* The rows of a stored volume as float32, all slices in order. */
 cmir_status cmir_rows_to_embeddings(const cmir_rows *rows, const char *volume_id,
                                     cmir_embeddings *out, cmir_error *err);
+
+/* The stored preview of a volume in a map of its own, which outlives the archive; zeroed where there is
+ * none.  pixels.c. */
+typedef struct cmir_preview_view {
+    cmir_map map;
+    cmir_preview preview;
+} cmir_preview_view;
+cmir_status cmir_preview_view_open(cmir_store *store, const char *volume_id, cmir_preview_view *out,
+                                   cmir_error *err);
+void cmir_preview_view_close(cmir_preview_view *view); /* a zeroed one is fine */
 
 #endif

@@ -111,6 +111,7 @@ begin(struct fit *f, cmir_error *err)
                                   .card_path = info->card_path,
                                   .dim = f->whitening->dim,
                                   .plane = info->plane,
+                                  .previews = info->previews,
                                   .whitening = f->whitening};
 
     if (st == CMIR_OK && name == NULL)
@@ -141,6 +142,7 @@ static cmir_status
 put(void *ctx, size_t i, const cmir_built *built, cmir_error *err)
 {
     struct fit *f = ctx;
+    cmir_preview_view preview = {0};
     cmir_record *record;
     bool added;
     cmir_status st;
@@ -149,7 +151,12 @@ put(void *ctx, size_t i, const cmir_built *built, cmir_error *err)
         return FAIL(err, f->errors[i].code, "%s", f->errors[i].msg);
     if ((st = cmir_snapshot_record(f->snapshot, f->first + i, &record, err)) != CMIR_OK)
         return st;
-    st = cmir_store_put(f->store, record, built, &added, err);
+    if (record->preview_nbytes > 0)
+        st = cmir_preview_view_open(f->archive->store, record->info.volume_id, &preview, err);
+    const cmir_blob blob = {preview.preview.data, preview.preview.nbytes, preview.preview.crc};
+    if (st == CMIR_OK)
+        st = cmir_store_put_with(f->store, record, built, &blob, &added, err);
+    cmir_preview_view_close(&preview);
     cmir_record_free(record);
     if (st == CMIR_OK && report(f, 1, 0) != 0)
         st = FAIL(err, CMIR_ECANCELLED, "%s: stopped after %zu of %zu volumes", f->dir,

@@ -126,8 +126,6 @@ static cmir_status
 write_cases(cmir_buf *out, const cmir_evaluation *e, const cmir_eval_input *input,
             const cmir_evaluation_report_options *o, cmir_error *err)
 {
-    const cmir_plane plane =
-        o->n_cases == 0 ? CMIR_AXIAL : cmir_archive_get_info(o->archive)->plane;
     cmir_status st = CMIR_OK;
 
     for (size_t i = 0; i < o->n_cases && st == CMIR_OK; i++) {
@@ -144,7 +142,7 @@ write_cases(cmir_buf *out, const cmir_evaluation *e, const cmir_eval_input *inpu
                           ". Each hit is shown by its best pair of slices: the query's left, its "
                           "own right.</p>\n");
         }
-        st = cmir_evaluation_draw(out, e, input, &o->cases[i], plane, err);
+        st = cmir_evaluation_draw(out, e, input, &o->cases[i], o->archive, err);
     }
     if (o->n_cases > 0)
         cmir_buf_puts(out, "</section>\n");

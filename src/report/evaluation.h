@@ -41,6 +41,6 @@ void cmir_evaluation_confusion(cmir_buf *out, const cmir_evaluation *e);
 /* evaluation_case.c: a query and its best hits with pictures. */
 cmir_status cmir_evaluation_draw(cmir_buf *out, const cmir_evaluation *e,
                                  const cmir_eval_input *input, const cmir_evaluation_case *shown,
-                                 cmir_plane plane, cmir_error *err);
+                                 const cmir_archive *archive, cmir_error *err);
 
 #endif

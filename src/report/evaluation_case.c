@@ -20,7 +20,7 @@ find_volume(const cmir_eval_input *input, const char *id)
 
 static cmir_status
 draw_hit(cmir_buf *out, const cmir_eval_input *input, const char *value, const cmir_source *query,
-         const cmir_hit *hit, cmir_plane plane, cmir_error *err)
+         const cmir_hit *hit, const cmir_archive *archive, cmir_error *err)
 {
     const char *id = hit->record->info.volume_id;
     const cmir_eval_volume *volume = find_volume(input, id);
@@ -40,7 +40,7 @@ draw_hit(cmir_buf *out, const cmir_eval_input *input, const char *value, const c
         cmir_buf_puts(out, "</span>");
     }
     cmir_buf_puts(out, "</p>\n");
-    cmir_source_open(&found, hit->record, plane, NULL);
+    cmir_source_open(&found, archive, hit->record, query->plane, NULL);
     st = cmir_pair_write(out, query, &found, &hit->matches[hit->best], err);
     cmir_source_close(&found);
     cmir_buf_puts(out, "</div>\n");
@@ -49,7 +49,8 @@ draw_hit(cmir_buf *out, const cmir_eval_input *input, const char *value, const c
 
 cmir_status
 cmir_evaluation_draw(cmir_buf *out, const cmir_evaluation *e, const cmir_eval_input *input,
-                     const cmir_evaluation_case *shown, cmir_plane plane, cmir_error *err)
+                     const cmir_evaluation_case *shown, const cmir_archive *archive,
+                     cmir_error *err)
 {
     const size_t metric = cmir_evaluation_main_metric(e);
     const cmir_eval_volume *volume = &input->volumes[input->queries[shown->query].volume];
@@ -69,9 +70,9 @@ cmir_evaluation_draw(cmir_buf *out, const cmir_evaluation *e, const cmir_eval_in
     cmir_html_text(out, e->metrics[metric]);
     cmir_buf_printf(out, " %.3f</h3>\n<div class=\"cases\">\n",
                     e->lines[0].per_query[shown->query * e->n_metrics + metric]);
-    cmir_source_open(&query, result->query, plane, NULL);
+    cmir_source_open(&query, archive, result->query, cmir_archive_get_info(archive)->plane, NULL);
     for (size_t i = 0; i < result->n_hits && st == CMIR_OK; i++)
-        st = draw_hit(out, input, volume->value, &query, &result->hits[i], plane, err);
+        st = draw_hit(out, input, volume->value, &query, &result->hits[i], archive, err);
     cmir_source_close(&query);
     cmir_buf_puts(out, "</div>\n");
     return st;

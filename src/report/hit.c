@@ -41,7 +41,7 @@ write_bar(cmir_buf *out, const cmir_frame *frame, double shown_share)
 }
 
 cmir_status
-cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_window window, cmir_plane plane,
+cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_preset window, cmir_plane plane,
                    unsigned side, const char *alt, cmir_error *err)
 {
     static const char *const places[4] = {"left", "right", "top", "bottom"};
@@ -111,7 +111,7 @@ write_date(cmir_buf *out, const char *date)
 }
 
 void
-cmir_facts_write(cmir_buf *out, const cmir_record *record)
+cmir_facts_write(cmir_buf *out, const cmir_record *record, bool no_paths)
 {
     const cmir_volume_info *info = &record->info;
 
@@ -131,7 +131,19 @@ cmir_facts_write(cmir_buf *out, const cmir_record *record)
     cmir_buf_puts(out, "</dd>\n");
     write_fact(out, "Study UID", info->study_uid);
     write_fact(out, "Series UID", info->series_uid);
-    write_fact(out, "Source", info->path);
+    if (!no_paths)
+        write_fact(out, "Source", info->path);
+}
+
+void
+cmir_preview_note(cmir_buf *out, const cmir_source *source)
+{
+    if (!cmir_source_is_preview(source))
+        return;
+    cmir_buf_puts(out, "<dt>Pictures</dt><dd>of the preview that the archive keeps; the scan "
+                       "itself: ");
+    cmir_html_text(out, cmir_source_problem(source));
+    cmir_buf_puts(out, "</dd>\n");
 }
 
 /* The caption of one side of a pair; a short one below a small picture. */
@@ -156,13 +168,13 @@ write_caption(cmir_buf *out, bool is_query, const cmir_record *record, uint32_t 
 /* One side of a pair: where the pair is CT and this side is not, by its own range. */
 static cmir_status
 write_side(cmir_buf *out, const cmir_source *source, const cmir_frame *frame, uint32_t slice,
-           cmir_window window, unsigned side, bool is_query, cmir_error *err)
+           cmir_preset window, unsigned side, bool is_query, cmir_error *err)
 {
-    const cmir_window own = frame->has_hu ? window : CMIR_WINDOW_RANGE;
+    const cmir_preset own = frame->has_hu ? window : CMIR_WINDOW_RANGE;
     char alt[160];
 
     (void)snprintf(alt, sizeof alt, "%s slice %u, window %s", is_query ? "Query" : "Matched", slice,
-                   cmir_window_name(own));
+                   cmir_preset_name(own));
     cmir_buf_puts(out, "<figure>");
     const cmir_status st = cmir_picture_write(out, frame, own, source->plane, side, alt, err);
     write_caption(out, is_query, source->record, slice, side != SIDE_BEST);
@@ -176,13 +188,13 @@ write_pair(cmir_buf *out, const cmir_source *query, const cmir_source *found,
            const cmir_match *match, unsigned side, cmir_error *err)
 {
     cmir_frame q, f;
-    cmir_window windows[2], others[2];
+    cmir_preset windows[2], others[2];
     cmir_status st = CMIR_OK;
 
     cmir_frame_take(&q, query, match->query_slice, 2 * side);
     cmir_frame_take(&f, found, match->match_slice, 2 * side);
-    cmir_frame_windows(q.values != NULL ? &q : &f, windows);
-    cmir_frame_windows(&f, others);
+    cmir_frame_presets(q.values != NULL ? &q : &f, windows);
+    cmir_frame_presets(&f, others);
     if (windows[1] == windows[0] && q.has_hu && f.has_hu)
         windows[1] = others[1];
     const int n_windows = side == SIDE_BEST && windows[1] != windows[0] ? 2 : 1;
@@ -191,7 +203,7 @@ write_pair(cmir_buf *out, const cmir_source *query, const cmir_source *found,
         if (side == SIDE_BEST)
             cmir_buf_puts(out, "Best pair &#183; ");
         if (side == SIDE_BEST && (q.values != NULL || f.values != NULL))
-            cmir_buf_printf(out, "%s &#183; ", cmir_window_name(windows[w]));
+            cmir_buf_printf(out, "%s &#183; ", cmir_preset_name(windows[w]));
         cmir_buf_printf(out, "similarity %.4f</h3>\n", (double)match->similarity);
         st = write_side(out, query, &q, match->query_slice, windows[w], side, true, err);
         if (st == CMIR_OK)
@@ -293,10 +305,10 @@ write_row(cmir_buf *row, const cmir_result *result, const cmir_hit *hit, const c
           cmir_error *err)
 {
     cmir_frame frame;
-    cmir_window windows[2];
+    cmir_preset windows[2];
 
     cmir_frame_take(&frame, found, hit->matches[hit->best].match_slice, 2 * SIDE_THUMB);
-    cmir_frame_windows(&frame, windows);
+    cmir_frame_presets(&frame, windows);
     cmir_buf_printf(row, "<tr><td class=\"number\"><a href=\"#hit-%u\">%u</a></td><td>", hit->rank,
                     hit->rank);
     const cmir_status st = cmir_picture_write(row, &frame, windows[0], found->plane, SIDE_THUMB,
@@ -343,7 +355,8 @@ cmir_hit_write(const cmir_result *result, const cmir_hit *hit, const cmir_source
     for (uint32_t k = 0; k < n && st == CMIR_OK; k++)
         st = write_pair(section, query, found, further[k], SIDE_FURTHER, err);
     cmir_buf_puts(section, "<dl>\n");
-    cmir_facts_write(section, hit->record);
+    cmir_facts_write(section, hit->record, found->no_paths);
+    cmir_preview_note(section, found);
     cmir_buf_puts(section, "</dl>\n</div>\n</div>\n<div class=\"strips\">\n");
     cmir_strip_similarity(section, hit);
     cmir_strip_pairs(section, result, hit);

@@ -19,11 +19,14 @@ cmir_status cmir_pair_write(cmir_buf *out, const cmir_source *query, const cmir_
                             const cmir_match *match, cmir_error *err);
 
 /* A slice in a square of `side` pixels: 384, 288, 176 or 72.  Small ones carry no letters. */
-cmir_status cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_window window,
+cmir_status cmir_picture_write(cmir_buf *out, const cmir_frame *frame, cmir_preset window,
                                cmir_plane plane, unsigned side, const char *alt, cmir_error *err);
 
 /* What is known of a volume, as <dt>, <dd> pairs. */
-void cmir_facts_write(cmir_buf *out, const cmir_record *record);
+void cmir_facts_write(cmir_buf *out, const cmir_record *record, bool no_paths);
+
+/* Where pictures are of a preview: that, and why the scan itself is not shown. */
+void cmir_preview_note(cmir_buf *out, const cmir_source *source);
 
 /* A place, such as "-87.5 mm"; nothing where it is not known. */
 void cmir_mm_write(cmir_buf *out, double mm);

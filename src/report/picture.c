@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* picture.c: slices of source files as small pictures.
+/* picture.c: slices of volumes as small pictures.
  *
- * The one idea: a report must come out whole even where a scan has moved or changed since, so
- * what goes wrong here becomes a sentence in the picture's place, never a failure. */
+ * The one idea: a report must come out whole even where a scan has moved or changed since: then the
+ * archive's preview is shown, and what goes wrong beyond that becomes a sentence in the picture's
+ * place, never a failure. */
 #include "report/picture.h"
 
 #include <math.h>
@@ -10,10 +11,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "report/png.h"
-
-/* Slices are where they were if they lie within this distance. */
-#define SAME_PLACE_MM 0.05
+#include "picture/picture.h"
 
 #define BODY_HU (-250.0f) /* denser: fat, muscle, bone; also the table */
 
@@ -30,111 +28,43 @@ static const struct {
 };
 
 const char *
-cmir_window_name(cmir_window window)
+cmir_preset_name(cmir_preset window)
 {
     return windows_hu[window].name;
 }
 
-/* The volume of the record among those at its path: the one of its id, or the only one there. */
-static cmir_status
-open_volume(cmir_source *s)
-{
-    const cmir_volume_info *info = &s->record->info;
-    const bool states_modality = strcmp(info->format, "DICOM") == 0;
-    const cmir_scan_options options = {
-        .struct_nbytes = sizeof options,
-        .min_slices = 1,
-        .modality = states_modality || info->modality[0] == '\0' ? NULL : info->modality};
-    cmir_scan *scan;
-    cmir_status st = cmir_scan_open(&info->path, 1, &options, &scan, &s->problem);
-
-    if (st != CMIR_OK)
-        return st;
-    const size_t n = cmir_scan_count(scan);
-    size_t found = n, only = n, n_volumes = 0;
-    for (size_t i = 0; i < n; i++) {
-        const cmir_scan_item *item = cmir_scan_get(scan, i);
-
-        if (item->state != CMIR_SCAN_VOLUME)
-            continue;
-        if (strcmp(item->volume_id, info->volume_id) == 0)
-            found = i;
-        only = i;
-        n_volumes++;
-    }
-    if (found == n && n_volumes == 1 && info->series_uid[0] == '\0')
-        found = only; /* a NIfTI file that was given an id of its own */
-    if (found < n)
-        st = cmir_volume_open(scan, found, &s->own, &s->problem);
-    else if (n == 1 && n_volumes == 0)
-        st = FAIL(&s->problem, CMIR_ENOTFOUND, "%s", cmir_scan_get(scan, 0)->reason.msg);
-    else
-        st = FAIL(&s->problem, CMIR_ENOTFOUND, "%s: volume %s is not there any more", info->path,
-                  info->volume_id);
-    cmir_scan_close(scan);
-    return st;
-}
-
-/* Whether the volume still has the slices that were indexed. */
-static cmir_status
-check_slices(cmir_source *s, cmir_volume *volume)
-{
-    const cmir_record *r = s->record;
-    cmir_status st = cmir_volume_stack(volume, s->plane, &s->stack, &s->problem);
-
-    if (st != CMIR_OK)
-        return st;
-    if (s->stack.n_slices != r->n_slices)
-        return FAIL(&s->problem, CMIR_EMISMATCH, "%s has %u slices now, %u when it was indexed",
-                    r->info.path, s->stack.n_slices, r->n_slices);
-    for (uint32_t i = 0; i < r->n_slices; i++) {
-        const double now = cmir_volume_slice_mm(volume, s->plane, i);
-
-        if (fabs(now - r->slice_mm[i]) > SAME_PLACE_MM ||
-            strcmp(cmir_volume_slice_uid(volume, s->plane, i), r->slice_uids[i]) != 0)
-            return FAIL(&s->problem, CMIR_EMISMATCH, "%s: slice %u is not the one that was indexed",
-                        r->info.path, i);
-    }
-    return CMIR_OK;
-}
-
 void
-cmir_source_open(cmir_source *source, const cmir_record *record, cmir_plane plane,
-                 cmir_volume *given)
+cmir_source_open(cmir_source *source, const cmir_archive *archive, const cmir_record *record,
+                 cmir_plane plane, const cmir_volume *given)
 {
-    memset(source, 0, sizeof *source);
-    source->record = record;
-    source->plane = plane;
-    if (given == NULL && (open_volume(source) != CMIR_OK ||
-                          cmir_volume_load(source->own, NULL, NULL, &source->problem) != CMIR_OK))
-        return;
-    if (check_slices(source, given != NULL ? given : source->own) == CMIR_OK)
-        source->volume = given != NULL ? given : source->own;
+    *source = (cmir_source){.record = record, .plane = plane};
+    if (given != NULL)
+        (void)cmir_pixels_of_volume(given, plane, &source->pixels, &source->problem);
+    else
+        (void)cmir_pixels_open(archive, record, plane, NULL, &source->pixels, &source->problem);
+}
+
+const char *
+cmir_source_problem(const cmir_source *source)
+{
+    if (source->no_paths)
+        return "its files cannot be read any more, or have changed";
+    return source->pixels != NULL ? cmir_pixels_get_info(source->pixels)->problem
+                                  : source->problem.msg;
 }
 
 void
 cmir_source_close(cmir_source *source)
 {
-    cmir_volume_close(source->own);
-    memset(source, 0, sizeof *source);
+    cmir_pixels_close(source->pixels);
+    *source = (cmir_source){0};
 }
 
-/* Averages n_in equal cells, `stride_in` apart, into n_out equal cells, `stride_out` apart; a cell
- * on a border counts by the share of it that lies inside. */
-static void
-average_line(const float *in, uint32_t n_in, size_t stride_in, float *out, uint32_t n_out,
-             size_t stride_out)
+bool
+cmir_source_is_preview(const cmir_source *source)
 {
-    const double step = (double)n_in / n_out;
-
-    for (uint32_t o = 0; o < n_out; o++) {
-        const double from = o * step, to = fmin((o + 1) * step, n_in);
-        double sum = 0.0;
-
-        for (uint32_t i = (uint32_t)from; i < n_in && i < to; i++)
-            sum += in[i * stride_in] * (fmin(i + 1.0, to) - fmax(i, from));
-        out[o * stride_out] = (float)(sum / (to - from));
-    }
+    return source->pixels != NULL &&
+           cmir_pixels_get_info(source->pixels)->from == CMIR_PIXELS_PREVIEW;
 }
 
 /* The first and the last of n values, `stride` apart, that are body; first > last: none. */
@@ -181,46 +111,28 @@ measure_content(cmir_frame *f)
     }
 }
 
-/* The size of a frame: pixels square in millimetres, never finer than the slice's own. */
-static void
-choose_size(cmir_frame *f, const cmir_stack *stack, uint32_t max_side)
-{
-    f->width_mm = stack->cols * stack->col_spacing_mm;
-    f->height_mm = stack->rows * stack->row_spacing_mm;
-    const double fine = fmin(stack->col_spacing_mm, stack->row_spacing_mm);
-    const double pixel = fmax(fmax(f->width_mm, f->height_mm) / max_side, fine);
-    const double width = floor(f->width_mm / pixel + 0.5),
-                 height = floor(f->height_mm / pixel + 0.5);
-    f->width = width < 1 ? 1 : width > max_side ? max_side : (uint32_t)width;
-    f->height = height < 1 ? 1 : height > max_side ? max_side : (uint32_t)height;
-}
-
 void
 cmir_frame_take(cmir_frame *frame, const cmir_source *source, uint32_t slice, uint32_t max_side)
 {
     memset(frame, 0, sizeof *frame);
-    max_side = max_side < MAX_SIDE ? max_side : MAX_SIDE;
-    if (source->volume == NULL) {
-        frame->problem = source->problem;
+    if (source->pixels == NULL) {
+        (void)FAIL(&frame->problem, CMIR_ENOTFOUND, "%s", cmir_source_problem(source));
         return;
     }
-    const cmir_stack *stack = &source->stack;
-    const cmir_volume_info *info = cmir_volume_get_info(source->volume);
-    choose_size(frame, stack, max_side);
-    uint64_t n = 0;
-    float *whole = cmir_mul_u64(stack->rows, stack->cols, &n) ? cmir_alloc(n, sizeof *whole) : NULL;
-    float *narrow = cmir_alloc((size_t)stack->rows * frame->width, sizeof *narrow);
+    const cmir_pixels_info *info = cmir_pixels_get_info(source->pixels);
+    const cmir_stack *stack = &info->stack;
+    cmir_picture_fit(stack, max_side < MAX_SIDE ? max_side : MAX_SIDE, &frame->width,
+                     &frame->height);
+    frame->width_mm = stack->cols * stack->col_spacing_mm;
+    frame->height_mm = stack->rows * stack->row_spacing_mm;
+    float *whole = cmir_alloc((size_t)stack->rows * stack->cols, sizeof *whole);
     float *values = cmir_alloc((size_t)frame->height * frame->width, sizeof *values);
-    if (whole == NULL || narrow == NULL || values == NULL) {
-        (void)FAIL(&frame->problem, CMIR_ENOMEM, "%s: no memory for slice %u", info->path, slice);
-    } else if (cmir_volume_slice(source->volume, source->plane, slice, whole, &frame->problem) ==
-               CMIR_OK) {
-        for (uint32_t r = 0; r < stack->rows; r++)
-            average_line(whole + (size_t)r * stack->cols, stack->cols, 1,
-                         narrow + (size_t)r * frame->width, frame->width, 1);
-        for (uint32_t c = 0; c < frame->width; c++)
-            average_line(narrow + c, stack->rows, frame->width, values + c, frame->height,
-                         frame->width);
+    if (whole == NULL || values == NULL) {
+        (void)FAIL(&frame->problem, CMIR_ENOMEM, "%s: no memory for slice %u",
+                   source->record->info.path, slice);
+    } else if (cmir_pixels_slice(source->pixels, slice, whole, &frame->problem) == CMIR_OK &&
+               cmir_picture_scale(whole, stack->rows, stack->cols, frame->width, frame->height,
+                                  values, &frame->problem) == CMIR_OK) {
         frame->values = values;
         values = NULL;
         frame->has_hu = info->has_hu;
@@ -230,7 +142,6 @@ cmir_frame_take(cmir_frame *frame, const cmir_source *source, uint32_t slice, ui
             measure_content(frame);
     }
     free(whole);
-    free(narrow);
     free(values);
 }
 
@@ -242,7 +153,7 @@ cmir_frame_free(cmir_frame *frame)
 }
 
 void
-cmir_frame_windows(const cmir_frame *frame, cmir_window windows[2])
+cmir_frame_presets(const cmir_frame *frame, cmir_preset windows[2])
 {
     windows[0] = frame->has_hu ? CMIR_WINDOW_SOFT : CMIR_WINDOW_RANGE;
     windows[1] = windows[0];
@@ -253,23 +164,13 @@ cmir_frame_windows(const cmir_frame *frame, cmir_window windows[2])
 }
 
 cmir_status
-cmir_frame_png(const cmir_frame *frame, cmir_window window, cmir_buf *out, cmir_error *err)
+cmir_frame_png(const cmir_frame *frame, cmir_preset preset, cmir_buf *out, cmir_error *err)
 {
-    const size_t n = (size_t)frame->width * frame->height;
-    const bool range = window == CMIR_WINDOW_RANGE;
-    const float width = range ? frame->high - frame->low : windows_hu[window].width;
-    const float low = range ? frame->low : windows_hu[window].centre - width / 2;
-    uint8_t *grey = cmir_alloc(n, 1);
+    const bool range = preset == CMIR_WINDOW_RANGE;
+    const double width = (double)frame->high - frame->low;
+    const cmir_window window =
+        range ? (cmir_window){frame->low + width / 2, width}
+              : (cmir_window){windows_hu[preset].centre, windows_hu[preset].width};
 
-    if (grey == NULL)
-        return FAIL(err, CMIR_ENOMEM, "no memory for a picture of %u x %u", frame->width,
-                    frame->height);
-    for (size_t i = 0; i < n; i++) {
-        const float share = width > 0 ? (frame->values[i] - low) / width : 0.0f;
-
-        grey[i] = (uint8_t)(255.0f * fminf(fmaxf(share, 0.0f), 1.0f) + 0.5f);
-    }
-    const cmir_status st = cmir_png_write(grey, frame->width, frame->height, out, err);
-    free(grey);
-    return st;
+    return cmir_picture_png(frame->values, frame->width, frame->height, &window, out, err);
 }

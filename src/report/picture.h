@@ -1,40 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* picture.h: slices of source files as small pictures.  Called by hit.c and report.c. */
+/* picture.h: slices of source files as small pictures.  Called by picture.c. */
 #ifndef CMIR_REPORT_PICTURE_H
 #define CMIR_REPORT_PICTURE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <cmir/archive.h>
-#include <cmir/volume.h>
+#include <cmir/picture.h>
 
 #include "base/memory.h"
 
-/* The voxels behind a record.  `problem` holds the sentence to show where there are none. */
+/* What can be seen of a record's volume.  `problem` holds the sentence to show where that is nothing,
+ * or why it is not the source. */
 typedef struct cmir_source {
     const cmir_record *record;
-    cmir_volume *volume;   /* NULL: see problem */
-    cmir_volume *own;      /* the same, if opened here */
+    cmir_pixels *pixels; /* NULL: see problem */
     cmir_plane plane;
-    cmir_stack stack;
     cmir_error problem;
+    bool no_paths;       /* set by the caller: the sentence must not say where files lie */
 } cmir_source;
 
-/* Finds and loads the volume of `record` at its path; with `given` not NULL that one is used.
- * Always leaves a source that can be asked for frames and must be closed. */
-void cmir_source_open(cmir_source *source, const cmir_record *record, cmir_plane plane,
-                      cmir_volume *given);
+/* Opens the volume of `record` at its path, or the preview that `archive` (NULL: none) keeps of it;
+ * with `given` not NULL that volume is used.  Always leaves a source that can be asked for frames and
+ * must be closed. */
+void cmir_source_open(cmir_source *source, const cmir_archive *archive, const cmir_record *record,
+                      cmir_plane plane, const cmir_volume *given);
 void cmir_source_close(cmir_source *source);
+/* Why it is not the source, or nothing. */
+const char *cmir_source_problem(const cmir_source *source);
+bool cmir_source_is_preview(const cmir_source *source);
 
 /* How grey values are made. */
-typedef enum cmir_window {
+typedef enum cmir_preset {
     CMIR_WINDOW_SOFT,
     CMIR_WINDOW_LUNG,
     CMIR_WINDOW_BONE,
     CMIR_WINDOW_RANGE
-} cmir_window;
-const char *cmir_window_name(cmir_window window);
+} cmir_preset;
+const char *cmir_preset_name(cmir_preset window);
 
 /* A slice averaged down so that its pixels are square in millimetres and no side is longer than
  * asked for, nor than 384. */
@@ -54,10 +57,10 @@ void cmir_frame_free(cmir_frame *frame);
 
 /* The window that suits the frame first, and a second that shows what the first cannot; equal
  * if one is enough. */
-void cmir_frame_windows(const cmir_frame *frame, cmir_window windows[2]);
+void cmir_frame_presets(const cmir_frame *frame, cmir_preset windows[2]);
 
 /* Appends `frame` as PNG. */
-cmir_status cmir_frame_png(const cmir_frame *frame, cmir_window window, cmir_buf *out,
+cmir_status cmir_frame_png(const cmir_frame *frame, cmir_preset preset, cmir_buf *out,
                            cmir_error *err);
 
 #endif

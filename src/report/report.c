@@ -69,10 +69,10 @@ write_query_picture(cmir_buf *out, const cmir_result *result, const cmir_source 
     const cmir_hit *first = result->n_hits > 0 ? &result->hits[0] : NULL;
     const uint32_t slice = first != NULL ? first->matches[first->best].query_slice : middle;
     cmir_frame frame;
-    cmir_window windows[2];
+    cmir_preset windows[2];
 
     cmir_frame_take(&frame, query, slice, SIDE_QUERY);
-    cmir_frame_windows(&frame, windows);
+    cmir_frame_presets(&frame, windows);
     cmir_buf_puts(out, "<div class=\"fit\"><figure>");
     const cmir_status st = cmir_picture_write(out, &frame, windows[0], query->plane, SIDE_QUERY,
                                               "A slice of the query", err);
@@ -87,7 +87,7 @@ write_query_picture(cmir_buf *out, const cmir_result *result, const cmir_source 
 /* How the result came about: enough to do it again. */
 static void
 write_method(cmir_buf *out, const cmir_result *result, const cmir_archive_info *archive,
-             const char *command)
+             const cmir_source *query, const char *command)
 {
     cmir_buf_printf(out, "<h3>How it was searched</h3>\n<dl>\n<dt>Score</dt><dd><b>%s</b> ",
                     cmir_score_name(result->score));
@@ -96,7 +96,8 @@ write_method(cmir_buf *out, const cmir_result *result, const cmir_archive_info *
                     "</dd>\n<dt>Candidates</dt><dd>%llu volumes passed the filters, %zu listed; "
                     "%.3f s</dd>\n",
                     (unsigned long long)result->n_candidates, result->n_hits, result->seconds);
-    cmir_page_fact(out, "Archive", archive->dir);
+    if (!query->no_paths)
+        cmir_page_fact(out, "Archive", archive->dir);
     cmir_page_fact(out, "Plane", plane_names[archive->plane]);
     cmir_buf_puts(out, "<dt>Encoder</dt><dd>");
     cmir_html_text(out, archive->encoder_name);
@@ -121,9 +122,10 @@ write_query(cmir_buf *out, const cmir_result *result, const cmir_archive_info *a
     cmir_buf_printf(out, "</dd>\n<dt>Searched</dt><dd>slices %u to %u of 0 to %u</dd>\n",
                     result->first_slice, result->last_slice,
                     result->query->n_slices > 0 ? result->query->n_slices - 1 : 0);
-    cmir_facts_write(out, result->query);
+    cmir_facts_write(out, result->query, query->no_paths);
+    cmir_preview_note(out, query);
     cmir_buf_puts(out, "</dl>\n");
-    write_method(out, result, archive, command);
+    write_method(out, result, archive, query, command);
     cmir_buf_puts(out, "</div>\n");
     const cmir_status st = write_query_picture(out, result, query, err);
     cmir_buf_puts(out, "</div>\n</section>\n");
@@ -151,8 +153,9 @@ write_summary(cmir_buf *out, const cmir_result *result, const cmir_buf *rows, si
 
 /* All hits that are shown: sections and rows. */
 static cmir_status
-write_hits(const cmir_result *result, const cmir_report_options *o, const cmir_source *query,
-           size_t n_shown, cmir_buf *sections, cmir_buf *rows, cmir_error *err)
+write_hits(const cmir_result *result, const cmir_archive *archive, const cmir_report_options *o,
+           const cmir_source *query, size_t n_shown, cmir_buf *sections, cmir_buf *rows,
+           cmir_error *err)
 {
     for (size_t i = 0; i < n_shown; i++) {
         cmir_source found;
@@ -160,7 +163,8 @@ write_hits(const cmir_result *result, const cmir_report_options *o, const cmir_s
 
         if (o->progress != NULL && o->progress(o->progress_ctx, i, n_shown) != 0)
             return FAIL(err, CMIR_ECANCELLED, "the report was cancelled");
-        cmir_source_open(&found, result->hits[i].record, query->plane, NULL);
+        cmir_source_open(&found, archive, result->hits[i].record, query->plane, NULL);
+        found.no_paths = o->no_paths;
         st = cmir_hit_write(result, &result->hits[i], query, &found, sections, rows, err);
         cmir_source_close(&found);
         if (st != CMIR_OK)
@@ -200,10 +204,11 @@ cmir_report_write(const cmir_result *result, const cmir_archive *archive,
     const size_t wanted = o->max_hits == 0 ? DEFAULT_HITS : o->max_hits;
     const size_t most = wanted < MAX_HITS ? wanted : MAX_HITS;
     const size_t n_shown = result->n_hits < most ? result->n_hits : most;
-    cmir_source_open(&query, result->query, info->plane, o->query);
+    cmir_source_open(&query, archive, result->query, info->plane, o->query);
+    query.no_paths = o->no_paths;
     write_head(&page, result);
     if ((st = write_query(&page, result, info, &query, o->command, err)) == CMIR_OK &&
-        (st = write_hits(result, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {
+        (st = write_hits(result, archive, o, &query, n_shown, &sections, &rows, err)) == CMIR_OK) {
         cmir_contrast_write(&page, result->query, result->contrast);
         write_summary(&page, result, &rows, n_shown);
         cmir_evidence_write(&page, result->evidence, n_shown);

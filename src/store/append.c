@@ -45,12 +45,12 @@ cut(const char *path, uint64_t nbytes, cmir_error *err)
 
 /* Removes segment `number` and those behind it, which nobody names. */
 static cmir_status
-remove_segments(const cmir_store *store, uint32_t number, cmir_error *err)
+remove_segments(const cmir_store *store, int series, uint32_t number, cmir_error *err)
 {
     for (;; number++) {
         uint64_t nbytes;
         bool there;
-        char *path = cmir_segment_path(store->dir, number);
+        char *path = cmir_series_path(series, store->dir, number);
         cmir_status st = path == NULL ? FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir)
                                       : file_nbytes(path, &nbytes, &there, err);
 
@@ -63,13 +63,13 @@ remove_segments(const cmir_store *store, uint32_t number, cmir_error *err)
 }
 
 static cmir_status
-cut_tail(cmir_store *store, uint32_t segment, uint64_t nbytes, cmir_error *err)
+cut_tail(cmir_store *store, int series, uint32_t segment, uint64_t nbytes, cmir_error *err)
 {
     uint64_t last_nbytes = 0, next_nbytes;
     bool last_there = false, next_there;
     cmir_status st;
-    char *last = cmir_segment_path(store->dir, segment),
-         *next = cmir_segment_path(store->dir, segment + 1);
+    char *last = cmir_series_path(series, store->dir, segment),
+         *next = cmir_series_path(series, store->dir, segment + 1);
 
     if (last == NULL || next == NULL) {
         st = FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
@@ -89,8 +89,7 @@ cut_tail(cmir_store *store, uint32_t segment, uint64_t nbytes, cmir_error *err)
     if (st == CMIR_OK && last_nbytes > nbytes)
         st = cut(last, nbytes, err);
     if (st == CMIR_OK && next_there)
-        st = remove_segments(store, segment + 1, err);
-    store->tail_settled = st == CMIR_OK;
+        st = remove_segments(store, series, segment + 1, err);
 done:
     free(last);
     free(next);
@@ -126,10 +125,10 @@ sync_segment(const char *path, cmir_error *err)
 }
 
 static cmir_status
-sync_segments(const cmir_store *store, cmir_error *err)
+sync_folder(const cmir_store *store, int series, cmir_error *err)
 {
     cmir_status st;
-    char *path = cmir_asprintf("%s/segments", store->dir);
+    char *path = cmir_asprintf("%s/%s", store->dir, cmir_series_of[series].folder);
 
     if (path == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
@@ -138,57 +137,69 @@ sync_segments(const cmir_store *store, cmir_error *err)
     return st;
 }
 
+int
+cmir_store_n_series(const cmir_store *store)
+{
+    return store->binding.previews == CMIR_PREVIEWS_NONE ? CMIR_PREVIEWS : CMIR_N_SERIES;
+}
+
 cmir_status
 cmir_store_settle(cmir_store *store, cmir_error *err)
 {
-    uint32_t segment;
-    uint64_t end;
-    cmir_status st;
+    cmir_status st = CMIR_OK;
 
     if (store->tail_settled)
         return CMIR_OK;
-    if ((st = cmir_catalog_tail(store->db, &segment, &end, err)) == CMIR_OK)
-        st = cut_tail(store, segment, end, err);
+    for (int series = 0; series < cmir_store_n_series(store) && st == CMIR_OK; series++) {
+        uint32_t segment;
+        uint64_t end;
+
+        if ((st = cmir_catalog_tail(store->db, series, &segment, &end, err)) == CMIR_OK)
+            st = cut_tail(store, series, segment, end, err);
+    }
+    store->tail_settled = st == CMIR_OK;
     return st;
 }
 
 cmir_status
-cmir_store_append(cmir_store *store, const uint8_t *record, cmir_place *place, cmir_error *err)
+cmir_store_append(cmir_store *store, int series, const uint8_t *record, uint64_t nbytes,
+                  uint32_t *segment, uint64_t *offset, cmir_error *err)
 {
-    uint32_t segment;
+    uint32_t last;
     uint64_t end;
-    cmir_status st = cmir_catalog_tail(store->db, &segment, &end, err);
+    cmir_status st = cmir_catalog_tail(store->db, series, &last, &end, err);
 
     if (st != CMIR_OK)
         return st;
-    const bool fresh = segment == 0 || end > store->segment_limit ||
-                       place->claim.nbytes > store->segment_limit - end;
-    place->segment = fresh ? segment + 1 : segment;
-    place->offset = fresh ? 0 : end;
-    char *path = cmir_segment_path(store->dir, place->segment);
+    const bool fresh =
+        last == 0 || end > store->segment_limit || nbytes > store->segment_limit - end;
+    *segment = fresh ? last + 1 : last;
+    *offset = fresh ? 0 : end;
+    char *path = cmir_series_path(series, store->dir, *segment);
     if (path == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
     store->tail_settled = false; /* until the transaction has committed */
-    st = write_record(path, fresh, place->offset, record, place->claim.nbytes, err);
+    st = write_record(path, fresh, *offset, record, nbytes, err);
     free(path);
     if (st != CMIR_OK)
         return st;
     /* Not in order: where a change of a batch failed, its new segment may be of no use to the next. */
-    if (store->unsynced_first == 0 || place->segment < store->unsynced_first)
-        store->unsynced_first = place->segment;
-    if (place->segment > store->unsynced_last)
-        store->unsynced_last = place->segment;
-    store->segment_made = store->segment_made || fresh;
-    return CMIR_OK;
+    if (store->unsynced[series].first == 0 || *segment < store->unsynced[series].first)
+        store->unsynced[series].first = *segment;
+    if (*segment > store->unsynced[series].last)
+        store->unsynced[series].last = *segment;
+    store->unsynced[series].made = store->unsynced[series].made || fresh;
+    return cmir_catalog_set_tail(store->db, series, *segment, *offset + nbytes, err);
 }
 
-cmir_status
-cmir_store_sync(cmir_store *store, cmir_error *err)
+static cmir_status
+sync_series(const cmir_store *store, int series, cmir_error *err)
 {
+    const uint32_t first = store->unsynced[series].first, last = store->unsynced[series].last;
     cmir_status st = CMIR_OK;
 
-    for (uint32_t n = store->unsynced_first; n != 0 && n <= store->unsynced_last; n++) {
-        char *path = cmir_segment_path(store->dir, n);
+    for (uint32_t n = first; n != 0 && n <= last; n++) {
+        char *path = cmir_series_path(series, store->dir, n);
 
         st = path == NULL ? FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir)
                           : sync_segment(path, err);
@@ -196,5 +207,15 @@ cmir_store_sync(cmir_store *store, cmir_error *err)
         if (st != CMIR_OK)
             return st;
     }
-    return store->segment_made ? sync_segments(store, err) : CMIR_OK;
+    return store->unsynced[series].made ? sync_folder(store, series, err) : CMIR_OK;
+}
+
+cmir_status
+cmir_store_sync(cmir_store *store, cmir_error *err)
+{
+    cmir_status st = CMIR_OK;
+
+    for (int series = 0; series < CMIR_N_SERIES && st == CMIR_OK; series++)
+        st = sync_series(store, series, err);
+    return st;
 }

@@ -84,6 +84,8 @@ cmir_catalog_create(const char *path, const cmir_binding *binding, cmir_error *e
         (st = insert_binding(db, binding, err)) == CMIR_OK &&
         (binding->whitening == NULL ||
          (st = cmir_catalog_put_whitening(db, binding->whitening, err)) == CMIR_OK) &&
+        (binding->previews == CMIR_PREVIEWS_NONE ||
+         (st = cmir_catalog_begin_previews(db, binding->previews, err)) == CMIR_OK) &&
         (st = cmir_db_commit(db, err)) == CMIR_OK)
         st = cmir_db_exec(db, "PRAGMA journal_mode = WAL", err);
     cmir_db_rollback(db);
@@ -487,12 +489,15 @@ cmir_catalog_count_write(cmir_db *db, cmir_error *err)
 }
 
 cmir_status
-cmir_catalog_tail(cmir_db *db, uint32_t *segment, uint64_t *nbytes, cmir_error *err)
+cmir_catalog_tail(cmir_db *db, int series, uint32_t *segment, uint64_t *nbytes, cmir_error *err)
 {
+    static const char *const sql[CMIR_N_SERIES] = {
+        [CMIR_ROWS] = "SELECT number, nbytes FROM segments ORDER BY number DESC LIMIT 1",
+        [CMIR_PREVIEWS] =
+            "SELECT number, nbytes FROM preview_segments ORDER BY number DESC LIMIT 1"};
     cmir_stmt *q;
     bool row;
-    cmir_status st = cmir_stmt_open(
-        db, "SELECT number, nbytes FROM segments ORDER BY number DESC LIMIT 1", &q, err);
+    cmir_status st = cmir_stmt_open(db, sql[series], &q, err);
 
     *segment = 0;
     *nbytes = 0;
@@ -512,13 +517,15 @@ cmir_catalog_tail(cmir_db *db, uint32_t *segment, uint64_t *nbytes, cmir_error *
 }
 
 cmir_status
-cmir_catalog_set_tail(cmir_db *db, uint32_t segment, uint64_t nbytes, cmir_error *err)
+cmir_catalog_set_tail(cmir_db *db, int series, uint32_t segment, uint64_t nbytes, cmir_error *err)
 {
+    static const char *const sql[CMIR_N_SERIES] = {
+        [CMIR_ROWS] = "INSERT INTO segments(number, nbytes) VALUES (?, ?) "
+                      "ON CONFLICT (number) DO UPDATE SET nbytes = excluded.nbytes",
+        [CMIR_PREVIEWS] = "INSERT INTO preview_segments(number, nbytes) VALUES (?, ?) "
+                          "ON CONFLICT (number) DO UPDATE SET nbytes = excluded.nbytes"};
     cmir_stmt *q;
-    cmir_status st = cmir_stmt_open(db,
-                                    "INSERT INTO segments(number, nbytes) VALUES (?, ?) "
-                                    "ON CONFLICT (number) DO UPDATE SET nbytes = excluded.nbytes",
-                                    &q, err);
+    cmir_status st = cmir_stmt_open(db, sql[series], &q, err);
 
     if (st != CMIR_OK)
         return st;

@@ -10,6 +10,7 @@
 #include <cmir/archive.h>
 
 #include "store/db.h"
+#include "store/maps.h"
 #include "store/segment.h"
 #include "store/store.h"
 
@@ -65,8 +66,34 @@ cmir_status cmir_catalog_label(cmir_db *db, const cmir_label_set *sets, size_t n
                                cmir_error *err);
 cmir_status cmir_catalog_count_write(cmir_db *db, cmir_error *err); /* raises n_writes */
 
-/* The last segment and the end of what the archive owns of it; 0, 0 where there is none. */
-cmir_status cmir_catalog_tail(cmir_db *db, uint32_t *segment, uint64_t *nbytes, cmir_error *err);
-cmir_status cmir_catalog_set_tail(cmir_db *db, uint32_t segment, uint64_t nbytes, cmir_error *err);
+/* The last segment of a series (maps.h) and the end of what the archive owns of it; 0, 0 where there
+ * is none. */
+cmir_status cmir_catalog_tail(cmir_db *db, int series, uint32_t *segment, uint64_t *nbytes,
+                              cmir_error *err);
+cmir_status cmir_catalog_set_tail(cmir_db *db, int series, uint32_t segment, uint64_t nbytes,
+                                  cmir_error *err);
+
+/* catalog_previews.c: the tables of previews, which an archive without them does not have. */
+cmir_status cmir_catalog_begin_previews(cmir_db *db, cmir_previews kind, cmir_error *err);
+cmir_status cmir_catalog_previews(cmir_db *db, const char *path, cmir_previews *out,
+                                  cmir_error *err);
+/* 0 where the archive keeps none of the volume. */
+cmir_status cmir_catalog_preview_nbytes(cmir_db *db, const char *volume_id, uint64_t *out,
+                                        cmir_error *err);
+cmir_status cmir_catalog_preview_place(cmir_db *db, const char *dir, const char *volume_id,
+                                       cmir_preview_place *out, cmir_error *err);
+/* Fills previews_nbytes and dead_previews_nbytes. */
+cmir_status cmir_catalog_count_previews(cmir_db *db, cmir_archive_info *out, cmir_error *err);
+cmir_status cmir_catalog_put_preview(cmir_db *db, const char *volume_id, uint32_t segment,
+                                     uint64_t offset, const cmir_blob *preview, cmir_error *err);
+/* Columns of `previews AS p` that cmir_catalog_read_preview() reads, from column `first`. */
+#define CMIR_PREVIEW_COLUMNS "p.segment, p.offset, p.nbytes, p.crc"
+typedef struct cmir_preview_claim {
+    uint32_t segment;
+    uint64_t offset, nbytes;
+    uint32_t crc;
+} cmir_preview_claim;
+cmir_status cmir_catalog_read_preview(cmir_stmt *stmt, int first, const char *volume_id,
+                                      cmir_preview_claim *out, cmir_error *err);
 
 #endif

@@ -193,6 +193,7 @@ cmir_catalog_record(cmir_db *db, const char *volume_id, cmir_record **out, cmir_
         goto done;
     }
     if ((st = read_row(q, volume_id, &r, err)) != CMIR_OK ||
+        (st = cmir_catalog_preview_nbytes(db, volume_id, &r.preview_nbytes, err)) != CMIR_OK ||
         (st = read_labels(db, cmir_column_int(q, 0), &r, &labels, err)) != CMIR_OK)
         goto done;
     uids = cmir_strdup(cmir_column_text(q, 25));

@@ -184,21 +184,6 @@ read_components(cmir_db *db, const char *path, cmir_whitening *w, cmir_error *er
     return st;
 }
 
-/* Archives without a whitening do not have its tables. */
-static cmir_status
-has_whitening(cmir_db *db, bool *out, cmir_error *err)
-{
-    cmir_stmt *q;
-    cmir_status st = cmir_stmt_open(
-        db, "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'whitening'", &q, err);
-
-    *out = false;
-    if (st == CMIR_OK)
-        st = cmir_stmt_step(q, out, err);
-    cmir_stmt_close(q);
-    return st;
-}
-
 cmir_status
 cmir_catalog_whitening(cmir_db *db, const char *path, uint32_t dim, const char *sha256,
                        cmir_whitening **out, cmir_error *err)
@@ -206,7 +191,7 @@ cmir_catalog_whitening(cmir_db *db, const char *path, uint32_t dim, const char *
     char own[CMIR_SHA256_HEX_NBYTES];
     cmir_whitening *w = NULL;
     bool there;
-    cmir_status st = has_whitening(db, &there, err);
+    cmir_status st = cmir_db_has_table(db, "whitening", &there, err);
 
     *out = NULL;
     if (st != CMIR_OK || !there)

@@ -32,8 +32,7 @@ cmir_store_begin(cmir_store *store, cmir_error *err)
         return st;
     store->in_batch = true;
     store->totals_before = store->totals;
-    store->unsynced_first = store->unsynced_last = 0;
-    store->segment_made = false;
+    memset(store->unsynced, 0, sizeof store->unsynced);
     return CMIR_OK;
 }
 
@@ -52,6 +51,7 @@ cmir_store_rollback(cmir_store *store)
         cmir_catalog_center(store->db, padded, store->center, &found, NULL) == CMIR_OK && found;
     store->totals = store->totals_before;
     cmir_maps_forget(&store->maps); /* segments that the batch began will be removed */
+    cmir_maps_forget(&store->preview_maps);
 }
 
 /* Some errors end a transaction at once: what follows must not become transactions of their own. */
@@ -212,15 +212,13 @@ put_new(cmir_store *store, const cmir_record *record, const cmir_built *built, c
     cmir_status st = check_center(store, record->info.volume_id, built, err);
 
     if (st == CMIR_OK)
-        st = cmir_store_append(store, built->bytes, &place, err);
+        st = cmir_store_append(store, CMIR_ROWS, built->bytes, place.claim.nbytes, &place.segment,
+                               &place.offset, err);
     /* The strings and marks of `r` are only read. */
     r.slice_marks = (uint8_t *)(uintptr_t)built->marks;
     r.n_air = built->n_air;
     if (st == CMIR_OK && !store->center_given)
         st = cmir_catalog_set_center(store->db, built->center, cmir_padded_dim(store), err);
-    if (st == CMIR_OK)
-        st =
-            cmir_catalog_set_tail(store->db, place.segment, place.offset + place.claim.nbytes, err);
     if (st == CMIR_OK)
         st = cmir_catalog_insert(store->db, &r, &place, err);
     if (st == CMIR_OK)
@@ -235,6 +233,39 @@ put_new(cmir_store *store, const cmir_record *record, const cmir_built *built, c
     store->totals.n_air_slices += built->n_air;
     store->totals.segments_nbytes += built->claim.nbytes;
     return CMIR_OK;
+}
+
+/* Appends the preview of a volume whose row is there, and names it. */
+static cmir_status
+put_preview(cmir_store *store, const char *volume_id, const cmir_blob *preview, cmir_error *err)
+{
+    uint32_t segment;
+    uint64_t offset;
+    cmir_status st = cmir_store_append(store, CMIR_PREVIEWS, preview->data, preview->nbytes,
+                                       &segment, &offset, err);
+
+    if (st == CMIR_OK)
+        st = cmir_catalog_put_preview(store->db, volume_id, segment, offset, preview, err);
+    if (st == CMIR_OK)
+        store->totals.previews_nbytes += preview->nbytes;
+    return st;
+}
+
+/* Whether the archive is to keep a preview that it lacks. */
+static cmir_status
+wants_preview(cmir_store *store, const char *volume_id, const cmir_blob *preview, bool found,
+              bool *out, cmir_error *err)
+{
+    uint64_t nbytes = 0;
+    cmir_status st = CMIR_OK;
+
+    *out = false;
+    if (preview == NULL || preview->nbytes == 0 || store->binding.previews == CMIR_PREVIEWS_NONE)
+        return CMIR_OK;
+    if (found)
+        st = cmir_catalog_preview_nbytes(store->db, volume_id, &nbytes, err);
+    *out = st == CMIR_OK && nbytes == 0;
+    return st;
 }
 
 /* A volume of this id is there, at `place`: the very same one, or an error. */
@@ -261,16 +292,31 @@ check_same(cmir_store *store, const char *volume_id, cmir_place *place, const cm
     return st;
 }
 
-cmir_status
-cmir_store_put(cmir_store *store, const cmir_record *record, const cmir_built *built, bool *added,
-               cmir_error *err)
+/* The statements of a change: what is new of the volume. */
+static cmir_status
+put_parts(cmir_store *store, const cmir_record *record, const cmir_built *built,
+          const cmir_blob *preview, bool found, cmir_error *err)
 {
     const char *id = record->info.volume_id;
     const cmir_label_set labels = {id, record->labels, record->n_labels};
+    size_t n;
+    cmir_status st = CMIR_OK;
+
+    if (!found)
+        st = put_new(store, record, built, err);
+    else if (labels.n_labels > 0)
+        st = cmir_catalog_label(store->db, &labels, 1, &n, err);
+    return st == CMIR_OK && preview != NULL ? put_preview(store, id, preview, err) : st;
+}
+
+cmir_status
+cmir_store_put_with(cmir_store *store, const cmir_record *record, const cmir_built *built,
+                    const cmir_blob *preview, bool *added, cmir_error *err)
+{
+    const char *id = record->info.volume_id;
     const cmir_archive_info before = store->totals;
     cmir_place old;
-    bool found = false, own;
-    size_t n;
+    bool found = false, wanted, own;
     cmir_status st;
 
     *added = false;
@@ -278,18 +324,25 @@ cmir_store_put(cmir_store *store, const cmir_record *record, const cmir_built *b
         (st = check_new(record, built, err)) != CMIR_OK ||
         (st = cmir_catalog_find(store->db, id, &old, &found, err)) != CMIR_OK)
         return st;
-    if (found && (st = check_same(store, id, &old, built, err)) != CMIR_OK)
+    if ((found && (st = check_same(store, id, &old, built, err)) != CMIR_OK) ||
+        (st = wants_preview(store, id, preview, found, &wanted, err)) != CMIR_OK)
         return st;
-    if (found && labels.n_labels == 0)
+    if (found && record->n_labels == 0 && !wanted)
         return CMIR_OK;
     if ((st = begin_change(store, &own, err)) != CMIR_OK)
         return st;
-    st = found ? cmir_catalog_label(store->db, &labels, 1, &n, err)
-               : put_new(store, record, built, err);
+    st = put_parts(store, record, built, wanted ? preview : NULL, found, err);
     if ((st = end_change(store, own, st, err)) != CMIR_OK)
         store->totals = before;
     *added = st == CMIR_OK && !found;
     return st;
+}
+
+cmir_status
+cmir_store_put(cmir_store *store, const cmir_record *record, const cmir_built *built, bool *added,
+               cmir_error *err)
+{
+    return cmir_store_put_with(store, record, built, NULL, added, err);
 }
 
 cmir_status
@@ -312,6 +365,7 @@ cmir_store_remove(cmir_store *store, const char *volume_id, cmir_error *err)
 {
     const cmir_archive_info before = store->totals;
     cmir_place place;
+    uint64_t preview_nbytes = 0;
     bool found = false, own;
     cmir_status st = cmir_store_check_writable(store, err);
 
@@ -321,12 +375,15 @@ cmir_store_remove(cmir_store *store, const char *volume_id, cmir_error *err)
     if (st == CMIR_OK && !found)
         st = FAIL(err, CMIR_ENOTFOUND, "no volume '%s' in the archive", volume_id);
     if (st == CMIR_OK)
+        st = cmir_catalog_preview_nbytes(store->db, volume_id, &preview_nbytes, err);
+    if (st == CMIR_OK)
         st = cmir_catalog_delete(store->db, volume_id, err);
     if (st == CMIR_OK) {
         store->totals.n_volumes--;
         store->totals.n_slices -= place.claim.n_rows;
         store->totals.n_air_slices -= place.claim.n_rows - place.claim.n_scored;
         store->totals.dead_nbytes += place.claim.nbytes;
+        store->totals.dead_previews_nbytes += preview_nbytes;
     }
     if ((st = end_change(store, own, st, err)) != CMIR_OK)
         store->totals = before;

@@ -91,7 +91,8 @@ is_left_over(const char *dir, const char *name)
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lock") == 0 ||
         strncmp(name, "catalog.new", 11) == 0)
         return true;
-    if (strcmp(name, "segments") != 0 || (path = cmir_asprintf("%s/segments", dir)) == NULL)
+    if ((strcmp(name, "segments") != 0 && strcmp(name, "previews") != 0) ||
+        (path = cmir_asprintf("%s/%s", dir, name)) == NULL)
         return false;
     ok = rmdir(path) == 0; /* only if it is empty */
     free(path);
@@ -173,26 +174,54 @@ sync_parent(const char *dir, cmir_error *err)
     return st;
 }
 
+/* The folders of its series. */
+static cmir_status
+make_folders(const char *dir, int n_series, cmir_error *err)
+{
+    cmir_status st = CMIR_OK;
+
+    for (int i = 0; i < n_series && st == CMIR_OK; i++) {
+        char *path = cmir_asprintf("%s/%s", dir, cmir_series_of[i].folder);
+
+        if (path == NULL)
+            st = FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
+        else if (mkdir(path, 0777) != 0)
+            st = FAIL(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+        free(path);
+    }
+    return st;
+}
+
+/* Those that are empty. */
+static void
+remove_folders(const char *dir)
+{
+    for (int i = 0; i < CMIR_N_SERIES; i++) {
+        char *path = cmir_asprintf("%s/%s", dir, cmir_series_of[i].folder);
+
+        if (path != NULL)
+            rmdir(path);
+        free(path);
+    }
+}
+
 /* The files of an archive, in a directory that is empty but for what an earlier try left. */
 static cmir_status
 make_files(const char *dir, const cmir_binding *binding, cmir_error *err)
 {
+    const int n_series = binding->previews == CMIR_PREVIEWS_NONE ? CMIR_PREVIEWS : CMIR_N_SERIES;
     bool renamed = false;
     cmir_status st;
-    char *segments = cmir_asprintf("%s/segments", dir),
-         *fresh = cmir_asprintf("%s/catalog.new", dir),
+    char *fresh = cmir_asprintf("%s/catalog.new", dir),
          *path = cmir_asprintf("%s/catalog.sqlite", dir);
 
-    if (segments == NULL || fresh == NULL || path == NULL) {
+    if (fresh == NULL || path == NULL) {
         st = FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
         goto done;
     }
     remove_left_over(dir);
-    if (mkdir(segments, 0777) != 0) {
-        st = FAIL(err, CMIR_EIO, "%s: %s", segments, strerror(errno));
-        goto done;
-    }
-    if ((st = cmir_catalog_create(fresh, binding, err)) != CMIR_OK ||
+    if ((st = make_folders(dir, n_series, err)) != CMIR_OK ||
+        (st = cmir_catalog_create(fresh, binding, err)) != CMIR_OK ||
         (st = sync_file(fresh, err)) != CMIR_OK)
         goto done;
     if (rename(fresh, path) != 0) {
@@ -207,10 +236,8 @@ done:
         if (renamed)
             unlink(path);
         remove_left_over(dir);
-        if (segments != NULL)
-            rmdir(segments);
+        remove_folders(dir);
     }
-    free(segments);
     free(fresh);
     free(path);
     return st;
@@ -224,6 +251,8 @@ check_binding(const cmir_binding *b, cmir_error *err)
                     (unsigned)b->dim, b->encoder_name, CMIR_MAX_DIM);
     if ((unsigned)b->plane > CMIR_SAGITTAL)
         return FAIL(err, CMIR_EINVAL, "there is no plane %u", (unsigned)b->plane);
+    if ((unsigned)b->previews > CMIR_PREVIEWS_FULL)
+        return FAIL(err, CMIR_EINVAL, "there are no previews of kind %u", (unsigned)b->previews);
     if (strlen(b->encoder_sha256) != 64 || strspn(b->encoder_sha256, "0123456789abcdef") != 64)
         return FAIL(err, CMIR_EINVAL, "the sha256 of encoder %s is not 64 hex digits: %s",
                     b->encoder_name, b->encoder_sha256);
@@ -284,17 +313,16 @@ partial_path(const char *dir)
 static void
 remove_archive(const char *dir)
 {
-    char *segments = cmir_asprintf("%s/segments", dir);
-    bool more = segments != NULL;
+    for (int series = 0; series < CMIR_N_SERIES; series++) {
+        bool more = true;
 
-    for (uint32_t number = 1; more && number <= CMIR_MAX_SEGMENT; number++) {
-        char *path = cmir_segment_path(dir, number);
-        more = path != NULL && unlink(path) == 0;
-        free(path);
+        for (uint32_t number = 1; more && number <= CMIR_MAX_SEGMENT; number++) {
+            char *path = cmir_series_path(series, dir, number);
+            more = path != NULL && unlink(path) == 0;
+            free(path);
+        }
     }
-    if (segments != NULL)
-        rmdir(segments);
-    free(segments);
+    remove_folders(dir);
     remove_file(dir, "catalog.sqlite");
     remove_file(dir, "lock");
     rmdir(dir);

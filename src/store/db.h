@@ -29,6 +29,7 @@ void cmir_db_close(cmir_db *db); /* NULL is fine */
 
 /* Runs SQL of ours that gives no rows. */
 cmir_status cmir_db_exec(cmir_db *db, const char *sql, cmir_error *err);
+cmir_status cmir_db_has_table(cmir_db *db, const char *name, bool *out, cmir_error *err);
 cmir_status cmir_db_begin(cmir_db *db, bool write, cmir_error *err);
 cmir_status cmir_db_commit(cmir_db *db, cmir_error *err);
 void cmir_db_rollback(cmir_db *db); /* fine where no transaction is open */

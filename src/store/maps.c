@@ -8,10 +8,17 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+const cmir_series cmir_series_of[CMIR_N_SERIES] = {
+    [CMIR_ROWS] = {"segments", "seg"},
+    [CMIR_PREVIEWS] = {"previews", "pre"},
+};
+
 char *
-cmir_segment_path(const char *dir, uint32_t number)
+cmir_series_path(int series, const char *dir, uint32_t number)
 {
-    return cmir_asprintf("%s/segments/%08u.seg", dir, (unsigned)number);
+    const cmir_series *s = &cmir_series_of[series];
+
+    return cmir_asprintf("%s/%s/%08u.%s", dir, s->folder, (unsigned)number, s->extension);
 }
 
 static void
@@ -41,7 +48,7 @@ static cmir_status
 map_segment(const cmir_maps *maps, uint32_t number, uint64_t nbytes, cmir_map *out, cmir_error *err)
 {
     cmir_error cause = {0};
-    char *path = cmir_segment_path(maps->dir, number);
+    char *path = cmir_series_path(maps->series, maps->dir, number);
     cmir_status st;
 
     if (path == NULL)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* maps.h: segment files mapped read-only, shared by the snapshots of one store.  Called by store
- * and snapshot.
+/* maps.h: segment files and how they are called; mapped read-only, shared by the snapshots of one
+ * store.  Called by store and snapshot.
  *
  * The one idea: segments only grow and named bytes never change, so a map stays right for as long
  * as somebody uses it; where a longer one is needed it is made beside the old. */
@@ -14,6 +14,16 @@
 
 #include "base/file.h"
 
+/* The two series of append-only files, one of embedding records, one of previews. */
+typedef struct cmir_series {
+    const char *folder, *extension;
+} cmir_series;
+enum { CMIR_ROWS, CMIR_PREVIEWS, CMIR_N_SERIES };
+extern const cmir_series cmir_series_of[CMIR_N_SERIES];
+
+/* DIR/segments/NNNNNNNN.seg, DIR/previews/NNNNNNNN.pre; NULL where memory runs out. */
+char *cmir_series_path(int series, const char *dir, uint32_t number);
+
 typedef struct cmir_segment_map {
     cmir_map map;
     uint32_t number;
@@ -24,6 +34,7 @@ typedef struct cmir_segment_map {
 
 typedef struct cmir_maps {
     const char *dir; /* of the archive; borrowed */
+    int series;
     cmir_segment_map *first;
 } cmir_maps;
 
@@ -35,8 +46,5 @@ void cmir_maps_give_back(cmir_maps *maps, cmir_segment_map *map);
 /* Files may become others under their names; those who hold maps keep them. */
 void cmir_maps_forget(cmir_maps *maps);
 void cmir_maps_close(cmir_maps *maps); /* nobody may use one any more */
-
-/* DIR/segments/NNNNNNNN.seg; NULL where memory runs out. */
-char *cmir_segment_path(const char *dir, uint32_t number);
 
 #endif

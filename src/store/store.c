@@ -118,7 +118,9 @@ cmir_store_open(const char *dir, cmir_access access_wanted, cmir_store **out, cm
     store->access = access_wanted;
     store->segment_limit = CMIR_SEGMENT_LIMIT;
     store->dir = cmir_strdup(dir);
-    store->maps.dir = store->dir;
+    store->maps.dir = store->preview_maps.dir = store->dir;
+    store->maps.series = CMIR_ROWS;
+    store->preview_maps.series = CMIR_PREVIEWS;
     store->catalog_path = cmir_asprintf("%s/catalog.sqlite", dir);
     if (store->dir == NULL || store->catalog_path == NULL) {
         st = FAIL(err, CMIR_ENOMEM, "%s: no memory", dir);
@@ -132,7 +134,10 @@ cmir_store_open(const char *dir, cmir_access access_wanted, cmir_store **out, cm
                                      store->binding.encoder_sha256, &store->whitening, err)) !=
             CMIR_OK ||
         (st = read_center(store, err)) != CMIR_OK ||
-        (st = cmir_catalog_count(store->db, &store->totals, err)) != CMIR_OK)
+        (st = cmir_catalog_previews(store->db, store->catalog_path, &store->binding.previews,
+                                    err)) != CMIR_OK ||
+        (st = cmir_catalog_count(store->db, &store->totals, err)) != CMIR_OK ||
+        (st = cmir_catalog_count_previews(store->db, &store->totals, err)) != CMIR_OK)
         goto fail;
     store->binding.whitening = store->whitening;
     for (size_t i = 0; i < CMIR_ENCODER_TAG_NBYTES; i++)
@@ -153,6 +158,8 @@ cmir_store_close(cmir_store *store)
     cmir_kinds_forget(store);
     cmir_listing_give_back(store->listing);
     cmir_maps_close(&store->maps);
+    cmir_maps_close(&store->preview_maps);
+    cmir_db_close(store->idle_db);
     cmir_db_close(store->db);
     if (store->lock_fd >= 0)
         close(store->lock_fd); /* last: the catalogue is at rest when the lock goes */
@@ -162,6 +169,17 @@ cmir_store_close(cmir_store *store)
     free(store->catalog_path);
     free(store->dir);
     free(store);
+}
+
+cmir_status
+cmir_store_refresh(cmir_store *store, cmir_error *err)
+{
+    cmir_archive_info totals = {0};
+    cmir_status st = cmir_catalog_count(store->db, &totals, err);
+
+    if (st == CMIR_OK && (st = cmir_catalog_count_previews(store->db, &totals, err)) == CMIR_OK)
+        store->totals = totals;
+    return st;
 }
 
 void
@@ -181,6 +199,9 @@ cmir_store_info(const cmir_store *store, cmir_archive_info *out)
         .n_air_slices = store->totals.n_air_slices,
         .segments_nbytes = store->totals.segments_nbytes,
         .dead_nbytes = store->totals.dead_nbytes,
+        .previews = store->binding.previews,
+        .previews_nbytes = store->totals.previews_nbytes,
+        .dead_previews_nbytes = store->totals.dead_previews_nbytes,
         .whitening = store->whitening == NULL ? NULL : &store->whitening->info,
     };
 }
@@ -195,4 +216,11 @@ cmir_status
 cmir_store_get(cmir_store *store, const char *volume_id, cmir_record **out, cmir_error *err)
 {
     return cmir_catalog_record(store->db, volume_id, out, err);
+}
+
+cmir_status
+cmir_store_preview(cmir_store *store, const char *volume_id, cmir_preview_place *out,
+                   cmir_error *err)
+{
+    return cmir_catalog_preview_place(store->db, store->dir, volume_id, out, err);
 }

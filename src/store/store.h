@@ -25,6 +25,7 @@ typedef struct cmir_binding {
     const char *encoder_name, *encoder_version, *encoder_sha256, *card_json, *card_path;
     uint32_t dim;
     cmir_plane plane;
+    cmir_previews previews; /* that are kept of volumes */
     const struct cmir_whitening *whitening; /* of the encoder's embeddings; NULL: none */
 } cmir_binding;
 
@@ -67,11 +68,33 @@ cmir_status cmir_store_build(cmir_store *store, const char *volume_id,
                              const cmir_embeddings *embeddings, cmir_built **out, cmir_error *err);
 void cmir_built_free(cmir_built *built); /* NULL is fine */
 
+/* A preview record, ready to be kept. */
+typedef struct cmir_blob {
+    const uint8_t *data;
+    uint64_t nbytes; /* a multiple of 64; 0: there is none */
+    uint32_t crc;    /* of its header */
+} cmir_blob;
+
+/* Where a preview record lies; crc is that of its header. */
+typedef struct cmir_preview_place {
+    char *path; /* of the file; free() */
+    uint64_t offset, nbytes;
+    uint32_t crc;
+} cmir_preview_place;
+/* CMIR_ENOTFOUND where the archive keeps none of the volume. */
+cmir_status cmir_store_preview(cmir_store *store, const char *volume_id, cmir_preview_place *out,
+                               cmir_error *err);
+
 /* Adds a volume.  `record` gives everything but the marks, which are those of the embeddings that
  * `built` is of; where its `added` is empty, that is now.  CMIR_EEXIST if the id is there with other
  * embeddings; *added = false if with the same. */
 cmir_status cmir_store_put(cmir_store *store, const cmir_record *record, const cmir_built *built,
                            bool *added, cmir_error *err);
+/* The same, with a preview (NULL: none), which an archive that keeps previews takes; of a volume that
+ * is there already it takes one that it lacks. */
+cmir_status cmir_store_put_with(cmir_store *store, const cmir_record *record,
+                                const cmir_built *built, const cmir_blob *preview, bool *added,
+                                cmir_error *err);
 /* Both steps. */
 cmir_status cmir_store_add(cmir_store *store, const cmir_record *record,
                            const cmir_embeddings *embeddings, bool *added, cmir_error *err);
@@ -92,6 +115,10 @@ cmir_status cmir_store_get(cmir_store *store, const char *volume_id, cmir_record
                            cmir_error *err);
 cmir_status cmir_store_list(cmir_store *store, const char *where, char ***ids, size_t *n_ids,
                             cmir_error *err);
+/* Counts again what cmir_store_info() tells. */
+cmir_status cmir_store_refresh(cmir_store *store, cmir_error *err);
+cmir_status cmir_store_labels(cmir_store *store, size_t max_values, cmir_label_summary **out,
+                              size_t *n, cmir_error *err);
 cmir_status cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sentence),
                               void *ctx, uint64_t *n_problems, cmir_error *err);
 

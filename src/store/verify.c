@@ -13,23 +13,11 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "store/store_internal.h"
-
-struct verify {
-    cmir_store *store;
-    cmir_db *db; /* with a read transaction */
-    void (*problem)(void *ctx, const char *sentence);
-    void *ctx;
-    uint64_t n_problems;
-    int16_t center[CMIR_MAX_DIM]; /* the archive's; zero where it has none */
-    cmir_error *err;
-    cmir_status st;   /* why it could not go on */
-    uint32_t segment; /* of the volume before, in order of place */
-    uint64_t end;     /* where it ended */
-};
+#include "store/verify.h"
 
 /* Running out of memory is no fault of the archive: it ends the verification. */
-static void
-tell(struct verify *v, const cmir_error *fault)
+void
+cmir_verify_tell(struct verify *v, const cmir_error *fault)
 {
     if (fault->code == CMIR_ENOMEM) {
         v->st = FAIL(v->err, CMIR_ENOMEM, "%s", fault->msg);
@@ -40,48 +28,40 @@ tell(struct verify *v, const cmir_error *fault)
         v->problem(v->ctx, fault->msg);
 }
 
-/* Tells a fault in the words of FAIL(). */
-#define REPORT(v, ...)                                                                             \
-    do {                                                                                           \
-        cmir_error fault = {0};                                                                    \
-        (void)FAIL(&fault, CMIR_ECORRUPT, __VA_ARGS__);                                            \
-        tell((v), &fault);                                                                         \
-    } while (0)
-
 /* Steps a check of SQLite's; damage that stops it is a fault as well.  False: no more rows. */
-static bool
-next_row(struct verify *v, cmir_stmt *q)
+bool
+cmir_verify_next(struct verify *v, cmir_stmt *q)
 {
     cmir_error cause = {0};
     bool row;
 
     if (cmir_stmt_step(q, &row, &cause) != CMIR_OK)
-        tell(v, &cause);
+        cmir_verify_tell(v, &cause);
     return row;
 }
 
-static cmir_stmt *
-open_check(struct verify *v, const char *sql)
+cmir_stmt *
+cmir_verify_open(struct verify *v, const char *sql)
 {
     cmir_error cause = {0};
     cmir_stmt *q;
 
     if (cmir_stmt_open(v->db, sql, &q, &cause) != CMIR_OK)
-        tell(v, &cause);
+        cmir_verify_tell(v, &cause);
     return q;
 }
 
 static void
 check_database(struct verify *v)
 {
-    cmir_stmt *q = open_check(v, "PRAGMA integrity_check(20)");
+    cmir_stmt *q = cmir_verify_open(v, "PRAGMA integrity_check(20)");
 
-    while (q != NULL && next_row(v, q))
+    while (q != NULL && cmir_verify_next(v, q))
         if (strcmp(cmir_column_text(q, 0), "ok") != 0)
             REPORT(v, "%s: %s", v->store->catalog_path, cmir_column_text(q, 0));
     cmir_stmt_close(q);
-    q = open_check(v, "PRAGMA foreign_key_check");
-    while (q != NULL && next_row(v, q))
+    q = cmir_verify_open(v, "PRAGMA foreign_key_check");
+    while (q != NULL && cmir_verify_next(v, q))
         REPORT(v, "%s: a row of %s belongs to nothing", v->store->catalog_path,
                cmir_column_text(q, 0));
     cmir_stmt_close(q);
@@ -94,7 +74,7 @@ check_center(struct verify *v)
     bool found;
 
     if (cmir_catalog_center(v->db, cmir_padded_dim(v->store), v->center, &found, &cause) != CMIR_OK)
-        tell(v, &cause);
+        cmir_verify_tell(v, &cause);
 }
 
 static void
@@ -103,17 +83,30 @@ check_calibrations(struct verify *v)
     cmir_error cause = {0};
 
     if (cmir_calibrations_check(v->db, &cause) != CMIR_OK)
-        tell(v, &cause);
+        cmir_verify_tell(v, &cause);
+}
+
+static const char *const tables[CMIR_N_SERIES] = {[CMIR_ROWS] = "segments",
+                                                  [CMIR_PREVIEWS] = "preview_segments"};
+
+/* The statement with the table of a series in the place of %s. */
+static cmir_stmt *
+open_series(struct verify *v, int series, const char *format)
+{
+    char sql[128];
+
+    (void)snprintf(sql, sizeof sql, format, tables[series]);
+    return cmir_verify_open(v, sql);
 }
 
 /* Segments of the catalogue: the files are there and long enough. */
 static void
-check_segments(struct verify *v, uint32_t *last)
+check_segments(struct verify *v, int series, uint32_t *last)
 {
-    cmir_stmt *q = open_check(v, "SELECT number, nbytes FROM segments ORDER BY number");
+    cmir_stmt *q = open_series(v, series, "SELECT number, nbytes FROM %s ORDER BY number");
 
     *last = 0;
-    while (q != NULL && next_row(v, q)) {
+    while (q != NULL && cmir_verify_next(v, q)) {
         struct stat info;
         const int64_t number = cmir_column_int(q, 0), nbytes = cmir_column_int(q, 1);
 
@@ -123,7 +116,7 @@ check_segments(struct verify *v, uint32_t *last)
             continue;
         }
         *last = (uint32_t)number;
-        char *path = cmir_segment_path(v->store->dir, *last);
+        char *path = cmir_series_path(series, v->store->dir, *last);
         if (path == NULL)
             continue;
         if (stat(path, &info) != 0)
@@ -139,29 +132,31 @@ check_segments(struct verify *v, uint32_t *last)
 /* Whether the catalogue names a segment, or may come to: numbers behind the last belong to what a
  * writer has not finished, now or in the past. */
 static bool
-is_named(struct verify *v, uint32_t number, uint32_t last)
+is_named(struct verify *v, int series, uint32_t number, uint32_t last)
 {
-    cmir_stmt *q = number > last ? NULL : open_check(v, "SELECT 1 FROM segments WHERE number = ?");
+    cmir_stmt *q =
+        number > last ? NULL : open_series(v, series, "SELECT 1 FROM %s WHERE number = ?");
     bool row = number > last;
 
     if (q != NULL) {
         cmir_bind_int(q, number);
-        row = next_row(v, q);
+        row = cmir_verify_next(v, q);
     }
     cmir_stmt_close(q);
     return row;
 }
 
 static void
-check_files(struct verify *v, uint32_t last)
+check_files(struct verify *v, int series, uint32_t last)
 {
+    const cmir_series *names = &cmir_series_of[series];
     struct dirent *entry;
     char expected[32];
-    char *path = cmir_asprintf("%s/segments", v->store->dir);
+    char *path = cmir_asprintf("%s/%s", v->store->dir, names->folder);
     DIR *d = path == NULL ? NULL : opendir(path);
 
     if (d == NULL) {
-        v->st = FAIL(v->err, CMIR_EIO, "%s/segments: %s", v->store->dir, strerror(errno));
+        v->st = FAIL(v->err, CMIR_EIO, "%s/%s: %s", v->store->dir, names->folder, strerror(errno));
         free(path);
         return;
     }
@@ -170,9 +165,10 @@ check_files(struct verify *v, uint32_t last)
 
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
-        (void)snprintf(expected, sizeof expected, "%08lu.seg", number);
+        (void)snprintf(expected, sizeof expected, "%08lu.%s", number, names->extension);
         const bool named = strcmp(entry->d_name, expected) == 0 && number >= 1 &&
-                           number <= CMIR_MAX_SEGMENT && is_named(v, (uint32_t)number, last);
+                           number <= CMIR_MAX_SEGMENT &&
+                           is_named(v, series, (uint32_t)number, last);
         if (!named && v->st == CMIR_OK)
             REPORT(v, "%s/%s: no part of the archive", path, entry->d_name);
     }
@@ -223,7 +219,7 @@ check_volume(struct verify *v, cmir_stmt *q)
     const uint64_t owned = (uint64_t)cmir_column_int(q, 7);
 
     if (cmir_catalog_read_place(q, 1, id, &place, &cause) != CMIR_OK) {
-        tell(v, &cause);
+        cmir_verify_tell(v, &cause);
         return;
     }
     if (place.claim.nbytes > owned || place.offset > owned - place.claim.nbytes)
@@ -235,7 +231,7 @@ check_volume(struct verify *v, cmir_stmt *q)
     if (cmir_catalog_record(v->db, id, &record, &cause) != CMIR_OK ||
         check_catalogue_row(record, &cause) != CMIR_OK ||
         check_embeddings(v, &place, record, &cause) != CMIR_OK)
-        tell(v, &cause);
+        cmir_verify_tell(v, &cause);
     cmir_record_free(record);
 }
 
@@ -243,11 +239,11 @@ static void
 check_volumes(struct verify *v)
 {
     cmir_stmt *q =
-        open_check(v, "SELECT v.volume_id, " CMIR_PLACE_COLUMNS ", s.nbytes "
-                      "FROM volumes AS v LEFT JOIN segments AS s ON s.number = v.segment "
-                      "ORDER BY v.segment, v.offset");
+        cmir_verify_open(v, "SELECT v.volume_id, " CMIR_PLACE_COLUMNS ", s.nbytes "
+                            "FROM volumes AS v LEFT JOIN segments AS s ON s.number = v.segment "
+                            "ORDER BY v.segment, v.offset");
 
-    while (q != NULL && v->st == CMIR_OK && next_row(v, q))
+    while (q != NULL && v->st == CMIR_OK && cmir_verify_next(v, q))
         check_volume(v, q);
     cmir_stmt_close(q);
 }
@@ -257,7 +253,8 @@ cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sent
                   uint64_t *n_problems, cmir_error *err)
 {
     struct verify v = {.store = store, .problem = problem, .ctx = ctx, .err = err};
-    uint32_t last = 0;
+    uint32_t last[CMIR_N_SERIES] = {0};
+    const int n_series = cmir_store_n_series(store);
 
     v.st = cmir_catalog_open(store->catalog_path, store->read_mode, &v.db, err);
     if (v.st == CMIR_OK)
@@ -268,12 +265,14 @@ cmir_store_verify(cmir_store *store, void (*problem)(void *ctx, const char *sent
         check_database(&v);
     if (v.st == CMIR_OK)
         check_calibrations(&v);
-    if (v.st == CMIR_OK)
-        check_segments(&v, &last);
+    for (int series = 0; series < n_series && v.st == CMIR_OK; series++)
+        check_segments(&v, series, &last[series]);
     if (v.st == CMIR_OK)
         check_volumes(&v);
-    if (v.st == CMIR_OK)
-        check_files(&v, last);
+    if (v.st == CMIR_OK && n_series == CMIR_N_SERIES)
+        cmir_verify_previews(&v);
+    for (int series = 0; series < n_series && v.st == CMIR_OK; series++)
+        check_files(&v, series, last[series]);
     cmir_db_close(v.db);
     *n_problems = v.n_problems;
     return v.st;

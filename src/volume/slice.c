@@ -13,12 +13,6 @@
 
 #define AIR_HU (-1024.0f)
 
-/* How a plane shows the voxels: which voxel axis gives slices, rows and columns. */
-struct view {
-    unsigned slice, row, col;
-    bool row_reversed, col_reversed;
-};
-
 /* The patient's axes (x = 0 left, y = 1 posterior, z = 2 superior) of slices, rows and columns in
  * each plane; rows run along their axis or against it, columns always along. */
 static const struct {
@@ -31,9 +25,9 @@ static const struct {
 };
 
 static double
-column_norm(const cmir_volume *volume, unsigned axis)
+column_norm(const cmir_volume_info *info, unsigned axis)
 {
-    const double (*a)[4] = volume->info.affine;
+    const double (*a)[4] = info->affine;
 
     return sqrt(a[0][axis] * a[0][axis] + a[1][axis] * a[1][axis] + a[2][axis] * a[2][axis]);
 }
@@ -41,19 +35,18 @@ column_norm(const cmir_volume *volume, unsigned axis)
 /* voxel_axis[p] is the voxel axis for the patient's axis p: of the six permutations the one with
  * the greatest sum of |direction cosines|; among equals the earlier in this list. */
 static void
-find_axes(const cmir_volume *volume, unsigned voxel_axis[3])
+find_axes(const cmir_volume_info *info, unsigned voxel_axis[3])
 {
     static const unsigned permutations[6][3] = {{0, 1, 2}, {1, 0, 2}, {0, 2, 1},
                                                 {2, 0, 1}, {1, 2, 0}, {2, 1, 0}};
-    const double norms[3] = {column_norm(volume, 0), column_norm(volume, 1),
-                             column_norm(volume, 2)};
+    const double norms[3] = {column_norm(info, 0), column_norm(info, 1), column_norm(info, 2)};
     double best = -1;
 
     for (unsigned i = 0; i < 6; i++) {
         double sum = 0;
         for (unsigned p = 0; p < 3; p++) {
             const unsigned axis = permutations[i][p];
-            sum += fabs(volume->info.affine[p][axis]) / norms[axis];
+            sum += fabs(info->affine[p][axis]) / norms[axis];
         }
         if (sum > best + 1e-6) {
             best = sum;
@@ -63,22 +56,21 @@ find_axes(const cmir_volume *volume, unsigned voxel_axis[3])
     }
 }
 
-static struct view
-find_view(const cmir_volume *volume, cmir_plane plane)
+cmir_view
+cmir_view_of(const cmir_volume_info *info, cmir_plane plane)
 {
     unsigned axes[3] = {0, 1, 2};
 
-    find_axes(volume, axes);
-    struct view view = {axes[planes[plane].slice], axes[planes[plane].row], axes[planes[plane].col],
-                        false, false};
-    view.row_reversed =
-        volume->info.affine[planes[plane].row][view.row] * planes[plane].row_sign < 0;
-    view.col_reversed = volume->info.affine[planes[plane].col][view.col] < 0;
+    find_axes(info, axes);
+    cmir_view view = {axes[planes[plane].slice], axes[planes[plane].row], axes[planes[plane].col],
+                      false, false};
+    view.row_reversed = info->affine[planes[plane].row][view.row] * planes[plane].row_sign < 0;
+    view.col_reversed = info->affine[planes[plane].col][view.col] < 0;
     return view;
 }
 
-static bool
-is_plane(cmir_plane plane)
+bool
+cmir_is_plane(cmir_plane plane)
 {
     return plane == CMIR_AXIAL || plane == CMIR_CORONAL || plane == CMIR_SAGITTAL;
 }
@@ -111,7 +103,7 @@ median_gap(const cmir_volume *volume, const double n[3])
 }
 
 static double
-slice_spacing(const cmir_volume *volume, const struct view *view)
+slice_spacing(const cmir_volume *volume, const cmir_view *view)
 {
     const double (*a)[4] = volume->info.affine;
     const unsigned r = view->row, c = view->col, s = view->slice;
@@ -126,32 +118,57 @@ slice_spacing(const cmir_volume *volume, const struct view *view)
     return fabs(a[0][s] * n[0] + a[1][s] * n[1] + a[2][s] * n[2]);
 }
 
+cmir_stack
+cmir_info_stack(const cmir_volume_info *info, cmir_plane plane)
+{
+    const cmir_view view = cmir_view_of(info, plane);
+
+    return (cmir_stack){
+        .n_slices = info->dims[view.slice],
+        .rows = info->dims[view.row],
+        .cols = info->dims[view.col],
+        .row_spacing_mm = column_norm(info, view.row),
+        .col_spacing_mm = column_norm(info, view.col),
+        .native = view.slice == 2,
+    };
+}
+
+void
+cmir_info_frame(const cmir_volume_info *info, cmir_plane plane, double out[3][4])
+{
+    const cmir_view v = cmir_view_of(info, plane);
+    const double row_sign = v.row_reversed ? -1 : 1, col_sign = v.col_reversed ? -1 : 1;
+
+    for (unsigned p = 0; p < 3; p++) {
+        const double *a = info->affine[p];
+
+        out[p][0] = a[v.col] * col_sign;
+        out[p][1] = a[v.row] * row_sign;
+        out[p][2] = a[v.slice];
+        out[p][3] = a[3] + (v.col_reversed ? a[v.col] * (info->dims[v.col] - 1) : 0) +
+                    (v.row_reversed ? a[v.row] * (info->dims[v.row] - 1) : 0);
+    }
+}
+
 cmir_status
 cmir_volume_stack(const cmir_volume *volume, cmir_plane plane, cmir_stack *out, cmir_error *err)
 {
     if (volume == NULL || out == NULL)
         return FAIL(err, CMIR_EINVAL, "%s is NULL", volume == NULL ? "volume" : "out");
-    if (!is_plane(plane))
+    if (!cmir_is_plane(plane))
         return FAIL(err, CMIR_EINVAL, "%s: no plane %d", volume->info.path, (int)plane);
-    const struct view view = find_view(volume, plane);
+    const cmir_view view = cmir_view_of(&volume->info, plane);
     const uint32_t *dims = volume->info.dims;
     const double spacing = slice_spacing(volume, &view);
     if (isnan(spacing))
         return FAIL(err, CMIR_ENOMEM, "%s: no memory for %u slices", volume->info.path, dims[2]);
-    *out = (cmir_stack){
-        .n_slices = dims[view.slice],
-        .rows = dims[view.row],
-        .cols = dims[view.col],
-        .row_spacing_mm = column_norm(volume, view.row),
-        .col_spacing_mm = column_norm(volume, view.col),
-        .slice_spacing_mm = spacing,
-        .native = view.slice == 2,
-    };
+    *out = cmir_info_stack(&volume->info, plane);
+    out->slice_spacing_mm = spacing;
     return CMIR_OK;
 }
 
 static cmir_status
-check_ready(const cmir_volume *volume, const struct view *view, uint32_t index, cmir_error *err)
+check_ready(const cmir_volume *volume, const cmir_view *view, uint32_t index, cmir_error *err)
 {
     const uint32_t *dims = volume->info.dims;
     const uint32_t n_ready = atomic_load_explicit(&volume->n_ready, memory_order_acquire);
@@ -166,7 +183,7 @@ check_ready(const cmir_volume *volume, const struct view *view, uint32_t index, 
 
 /* Slice `index` from `voxels`: those of that slice where it is the source's own, else all. */
 static void
-write_slice(const cmir_volume *volume, const struct view *view, uint32_t index,
+write_slice(const cmir_volume *volume, const cmir_view *view, uint32_t index,
             const uint8_t *voxels, float *out)
 {
     const uint32_t *dims = volume->info.dims;
@@ -197,9 +214,9 @@ cmir_volume_slice(const cmir_volume *volume, cmir_plane plane, uint32_t index, f
 {
     if (volume == NULL || out == NULL)
         return FAIL(err, CMIR_EINVAL, "%s is NULL", volume == NULL ? "volume" : "out");
-    if (!is_plane(plane))
+    if (!cmir_is_plane(plane))
         return FAIL(err, CMIR_EINVAL, "%s: no plane %d", volume->info.path, (int)plane);
-    const struct view view = find_view(volume, plane);
+    const cmir_view view = cmir_view_of(&volume->info, plane);
     const cmir_status st = check_ready(volume, &view, index, err);
     if (st != CMIR_OK)
         return st;
@@ -213,7 +230,7 @@ void
 cmir_volume_native_slice(const cmir_volume *volume, cmir_plane plane, uint32_t index,
                          const uint8_t *voxels, float *out)
 {
-    const struct view view = find_view(volume, plane);
+    const cmir_view view = cmir_view_of(&volume->info, plane);
 
     write_slice(volume, &view, index, voxels, out);
 }
@@ -221,9 +238,9 @@ cmir_volume_native_slice(const cmir_volume *volume, cmir_plane plane, uint32_t i
 double
 cmir_volume_slice_mm(const cmir_volume *volume, cmir_plane plane, uint32_t index)
 {
-    if (volume == NULL || !is_plane(plane))
+    if (volume == NULL || !cmir_is_plane(plane))
         return NAN;
-    const struct view view = find_view(volume, plane);
+    const cmir_view view = cmir_view_of(&volume->info, plane);
     const cmir_volume_info *info = &volume->info;
     if (index >= info->dims[view.slice])
         return NAN;
@@ -238,8 +255,8 @@ cmir_volume_slice_mm(const cmir_volume *volume, cmir_plane plane, uint32_t index
 const char *
 cmir_volume_slice_uid(const cmir_volume *volume, cmir_plane plane, uint32_t index)
 {
-    if (volume == NULL || !is_plane(plane) || volume->slice_uids == NULL ||
-        index >= volume->info.dims[2] || find_view(volume, plane).slice != 2 ||
+    if (volume == NULL || !cmir_is_plane(plane) || volume->slice_uids == NULL ||
+        index >= volume->info.dims[2] || cmir_view_of(&volume->info, plane).slice != 2 ||
         volume->slice_uids[index] == NULL)
         return "";
     return volume->slice_uids[index];

@@ -149,4 +149,18 @@ cmir_status cmir_volume_stream_slice(cmir_volume_stream *stream, uint32_t k, uin
 cmir_status cmir_volume_stream_finish(cmir_volume_stream *stream, cmir_status status,
                                       cmir_error *err);
 
+/* How a plane shows the voxels: which voxel axis gives slices, rows and columns. */
+typedef struct cmir_view {
+    unsigned slice, row, col;
+    bool row_reversed, col_reversed;
+} cmir_view;
+bool cmir_is_plane(cmir_plane plane);
+cmir_view cmir_view_of(const cmir_volume_info *info, cmir_plane plane);
+
+/* All of cmir_volume_stack() but the slice spacing, which is 0. */
+cmir_stack cmir_info_stack(const cmir_volume_info *info, cmir_plane plane);
+
+/* (column, row, slice, 1) of the plane's pictures -> LPS mm, by the affine. */
+void cmir_info_frame(const cmir_volume_info *info, cmir_plane plane, double out[3][4]);
+
 #endif

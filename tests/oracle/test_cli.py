@@ -402,7 +402,7 @@ def limited(nbytes):
 
 def test_full_disk(scans, archive, tmp_path):
     """No file may grow beyond a limit, as on a full disk: the archive says so, stops and stays sound."""
-    done = refused(1, ['segments', 'cannot write'], 'add', tmp_path / 'a', scans, **limited(100_000))
+    done = refused(1, ['segments', 'cannot write'], 'add', tmp_path / 'a', scans, '--previews', 'none', **limited(100_000))
     n_added = done.stdout.count('added scan_')
     assert 0 < n_added < 9
     assert len(ok_json('list', tmp_path / 'a')['Volumes']) == n_added
@@ -482,7 +482,7 @@ def test_damaged_archive(own):
 
 RECORD = {'VolumeId', 'Path', 'Format', 'Modality', 'SeriesInstanceUID', 'StudyInstanceUID', 'PatientId', 'PatientSex',
           'PatientAge', 'StudyDate', 'BodyPartExamined', 'Manufacturer', 'SeriesDescription', 'Slices', 'AirSlices',
-          'SliceSpacing', 'Added', 'Labels'}
+          'SliceSpacing', 'PreviewBytes', 'Added', 'Labels'}
 
 
 def test_list_show_stat_json(archive, scans):
@@ -506,7 +506,8 @@ def test_list_show_stat_json(archive, scans):
     np.testing.assert_allclose(shown['SliceMm'], 5 * np.arange(16), atol=1e-4)
     stat_ = ok_json('stat', archive)
     assert set(stat_) == {'Archive', 'Volumes', 'Slices', 'AirSlices', 'Encoder', 'CardPath', 'Dim', 'Plane',
-                          'EmbeddingBytes', 'DeadBytes', 'Whitening'}
+                          'EmbeddingBytes', 'DeadBytes', 'Whitening', 'Previews', 'PreviewBytes', 'DeadPreviewBytes'}
+    assert stat_['Previews'] == 'small' and stat_['PreviewBytes'] > 0 and stat_['DeadPreviewBytes'] == 0
     assert stat_['Volumes'] == 9 and stat_['Slices'] == sum(12 + i for i in range(9)) and stat_['AirSlices'] == 18
     assert ok_json('verify', archive) == {'Archive': str(archive), 'Volumes': 9, 'Sound': True, 'Problems': []}
     listed = ok_json('encoder', 'list')['Encoders']

@@ -330,7 +330,7 @@ def test_changed_sources_say_so(made, tmp_path):
     scans = tmp_path / "scans"
     shutil.copytree(made["scans"], scans)
     copy = dict(made, archive=tmp_path / "archive", folder=tmp_path)
-    cmir("add", copy["archive"], scans)
+    cmir("add", copy["archive"], scans, "--previews", "none")
     (scans / "big.nii.gz").unlink()
     save_nifti(scans / f"{HOSTILE_NAME}.nii.gz", made["voxels"][HOSTILE_NAME][:, :, :7], (5, 5, 5),
                (1, 2, -100))
