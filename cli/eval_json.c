@@ -57,9 +57,10 @@ reliability_json(const cmir_eval_line *line)
     json_t *bins = cli_need(json_array());
 
     for (int b = 0; b < 10; b++)
-        cmir_json_add(bins, json_pack("{s:o, s:o, s:o}", "Queries", cmir_json_number(line->bin_n[b]),
-                                     "Evidence", cmir_json_number(line->bin_evidence[b]), "Rate",
-                                     cmir_json_number(line->bin_rate[b])));
+        cmir_json_add(bins,
+                      json_pack("{s:o, s:o, s:o}", "Queries", cmir_json_number(line->bin_n[b]),
+                                "Evidence", cmir_json_number(line->bin_evidence[b]), "Rate",
+                                cmir_json_number(line->bin_rate[b])));
     return bins;
 }
 
@@ -219,7 +220,7 @@ set_protocol(const eval *e, json_t *o)
     cmir_json_set(o, "Split", json_string(eval_split_name(e)));
     cmir_json_set(o, "Database", json_string(databases[options->database]));
     cmir_json_set(o, "Nuisances",
-                 texts((const char *const *)options->nuisances, options->n_nuisances));
+                  texts((const char *const *)options->nuisances, options->n_nuisances));
     cmir_json_set(o, "Cohort", text_or_null(options->cohort));
     cmir_json_set(o, "Patient", text_or_null(options->group));
     cmir_json_set(o, "Seed", json_integer((json_int_t)options->seed));
@@ -232,8 +233,8 @@ set_protocol(const eval *e, json_t *o)
     cmir_json_set(o, "Leak", json_boolean(r->leak));
     if (e->n_masks > 0)
         cmir_json_set(o, "Masks",
-                     json_pack("{s:I, s:I}", "Files", (json_int_t)e->n_masks, "Empty",
-                               (json_int_t)e->n_empty_masks));
+                      json_pack("{s:I, s:I}", "Files", (json_int_t)e->n_masks, "Empty",
+                                (json_int_t)e->n_empty_masks));
     if (whitening != NULL)
         cmir_json_set(o, "Whitening", whitening);
 }
@@ -270,28 +271,28 @@ locations_json(const eval *e)
         const cmir_eval_localisation *l = &e->localised[m];
 
         cmir_json_add(methods,
-                     json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "Name",
-                               cmir_json_text(e->methods[m].name), "Queries",
-                               (json_int_t)l->n_queries, "Patients", (json_int_t)l->n_groups,
-                               "Hits", (json_int_t)l->n_hits, "HitsUnknown",
-                               (json_int_t)e->n_unknown_hits[m], "Ratio", figure_json(&l->ratio),
-                               "Chance", figure_json(&l->chance), "TimesChance",
-                               figure_json(&l->gain), "RunIou", figure_json(&l->iou), "RunPlaced",
-                               figure_json(&l->placed)));
+                      json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "Name",
+                                cmir_json_text(e->methods[m].name), "Queries",
+                                (json_int_t)l->n_queries, "Patients", (json_int_t)l->n_groups,
+                                "Hits", (json_int_t)l->n_hits, "HitsUnknown",
+                                (json_int_t)e->n_unknown_hits[m], "Ratio", figure_json(&l->ratio),
+                                "Chance", figure_json(&l->chance), "TimesChance",
+                                figure_json(&l->gain), "RunIou", figure_json(&l->iou), "RunPlaced",
+                                figure_json(&l->placed)));
     }
     for (size_t i = 0; i < e->n_locations; i++) {
         const cmir_eval_location *h = &e->locations[i];
         const uint32_t query = e->queries[h->query].volume;
 
         cmir_json_add(hits, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "Method",
-                                     cmir_json_text(e->methods[h->method].name), "Query",
-                                     cmir_json_text(e->volumes[query].id), "VolumeId",
-                                     cmir_json_text(e->volumes[h->volume].id), "MatchesInside",
-                                     cmir_json_pair(h->n_inside, h->n_matches), "SlicesShown",
-                                     cmir_json_pair(h->n_shown, h->n_slices), "MatchSlices",
-                                     cmir_json_pair(h->run_first, h->run_last), "ShownSlices",
-                                     hull(&e->extras[h->volume].shown), "QuerySlices",
-                                     hull(&e->extras[query].shown)));
+                                      cmir_json_text(e->methods[h->method].name), "Query",
+                                      cmir_json_text(e->volumes[query].id), "VolumeId",
+                                      cmir_json_text(e->volumes[h->volume].id), "MatchesInside",
+                                      cmir_json_pair(h->n_inside, h->n_matches), "SlicesShown",
+                                      cmir_json_pair(h->n_shown, h->n_slices), "MatchSlices",
+                                      cmir_json_pair(h->run_first, h->run_last), "ShownSlices",
+                                      hull(&e->extras[h->volume].shown), "QuerySlices",
+                                      hull(&e->extras[query].shown)));
     }
     eval_count_shown(e, &n_queries, &n_volumes);
     cmir_json_set(o, "Column", cmir_json_text(e->options.locate));

@@ -179,7 +179,7 @@ eval_whiten_json(const eval *e)
     o = cli_need(json_object());
     cmir_json_set(o, "Dims", json_integer(fitted ? info->dim : e->options.whiten));
     cmir_json_set(o, "LearntFrom",
-                 json_string(fitted ? "volumes of the archive" : "candidates of other patients"));
+                  json_string(fitted ? "volumes of the archive" : "candidates of other patients"));
     cmir_json_set(o, "Where", cmir_json_text(fitted ? info->whitening->where : ""));
     cmir_json_set(o, "Fits", json_integer(e->n_folds));
     cmir_json_set(o, "SeenQueries", json_integer((json_int_t)e->n_seen));

@@ -183,8 +183,8 @@ check_ready(const cmir_volume *volume, const cmir_view *view, uint32_t index, cm
 
 /* Slice `index` from `voxels`: those of that slice where it is the source's own, else all. */
 static void
-write_slice(const cmir_volume *volume, const cmir_view *view, uint32_t index,
-            const uint8_t *voxels, float *out)
+write_slice(const cmir_volume *volume, const cmir_view *view, uint32_t index, const uint8_t *voxels,
+            float *out)
 {
     const uint32_t *dims = volume->info.dims;
     const size_t size = cmir_voxel_nbytes(volume->type);
