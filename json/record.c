@@ -39,6 +39,7 @@ cmir_json_record(const cmir_record *record, bool paths)
     cmir_json_set(o, "Slices", json_integer(record->n_slices));
     cmir_json_set(o, "AirSlices", json_integer(record->n_air));
     cmir_json_set(o, "SliceSpacing", cmir_json_number(record->slice_spacing_mm));
+    cmir_json_set(o, "PreviewBytes", json_integer((json_int_t)record->preview_nbytes));
     cmir_json_set(o, "Added", cmir_json_text(record->added));
     cmir_json_set(o, "Labels", cmir_json_labels(record));
     return o;

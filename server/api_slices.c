@@ -61,7 +61,8 @@ find_target(request *r, struct target *t)
 static bool
 read_window(request *r, cmir_window *out, bool *given)
 {
-    const bool centre = request_param(r, "centre") != NULL, width = request_param(r, "width") != NULL;
+    const bool centre = request_param(r, "centre") != NULL,
+               width = request_param(r, "width") != NULL;
     bool ok = true;
 
     *given = centre;
@@ -96,8 +97,9 @@ reply_unseen(request *r, const cmir_error *err)
     if (err->code == CMIR_ENOMEM || err->code == CMIR_EBUSY)
         reply_status(r, err);
     else
-        reply_error(r, 404, "no pixels of this volume: its scan cannot be read, and the archive keeps "
-                            "no preview of it");
+        reply_error(r, 404,
+                    "no pixels of this volume: its scan cannot be read, and the archive keeps "
+                    "no preview of it");
 }
 
 static caching
@@ -128,7 +130,7 @@ reply_slice(request *r, const struct target *t, uint32_t slice, const cmir_windo
     const bool source = info->from == CMIR_PIXELS_SOURCE;
     const int n = snprintf(text, sizeof text, "%s %d %u %u %.17g %.17g", t->version, info->from,
                            slice, side, w->centre, w->width);
-    const caching cache = cache_of(r, t, info->problem[0] == '\0');
+    const caching cache = cache_of(r, t, !pixels_is_fallback(what));
     secret_hash(text, (size_t)n, etag);
     reply_header(r, "X-Cmir-Pixels", source ? "source" : "preview");
     if (reply_if_known(r, cache, etag)) {
@@ -169,8 +171,8 @@ api_thumbnail(request *r)
 
     if (!read_window(r, &window, &given) || !find_target(r, &t))
         return;
-    const long slice = text == NULL ? (long)(t.record->n_slices / 2)
-                                    : read_slice(r, text, t.record->n_slices);
+    const long slice =
+        text == NULL ? (long)(t.record->n_slices / 2) : read_slice(r, text, t.record->n_slices);
     if (slice >= 0)
         reply_slice(r, &t, (uint32_t)slice, given ? &window : NULL, THUMBNAIL_SIDE);
     target_free(&t);

@@ -45,7 +45,8 @@ api_volumes(request *r)
     }
     json_t *list = cmir_json_need(json_array());
     if (cmir_archive_list(archive, where == NULL || *where == '\0' ? NULL : where, &ids, &n,
-                          &err) == CMIR_OK && offset < n)
+                          &err) == CMIR_OK &&
+        offset < n)
         add_page(archive, ids, offset, limit < n - offset ? offset + limit : n, list, &err);
     handle_give(s, NULL, archive);
     cmir_ids_free(ids, n);
@@ -71,8 +72,7 @@ add_pictures(server *s, const char *dir, const cmir_record *record, cmir_plane p
     const bool known = cmir_record_stack(record, plane, &stack, NULL) == CMIR_OK;
 
     for (uint32_t i = 0; i < record->n_slices; i++)
-        cmir_json_add(marks,
-                      json_string(record->slice_marks[i] & CMIR_SLICE_AIR ? "air" : ""));
+        cmir_json_add(marks, json_string(record->slice_marks[i] & CMIR_SLICE_AIR ? "air" : ""));
     cmir_json_set(o, "SliceMarks", marks);
     cmir_json_set(o, "SliceUids", json_incref(json_object_get(o, "SOPInstanceUIDs")));
     cmir_json_set(o, "Rows", known ? json_integer(stack.rows) : json_null());
@@ -117,7 +117,7 @@ show_volume(request *r, const char *dir)
     add_pictures(s, dir, record, cmir_archive_get_info(archive)->plane, o);
     handle_give(s, dir, archive);
     cmir_record_free(record);
-    char *text = json_dumps(o, JSON_COMPACT);
+    char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(o);
     if (text == NULL) {
         reply_error(r, 503, "no memory for the volume");

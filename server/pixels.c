@@ -164,15 +164,19 @@ is_same(const struct seen *v, const char *dir, const char *id, const char *versi
            strcmp(v->version, version) == 0 && strcmp(v->dir, dir == NULL ? "" : dir) == 0;
 }
 
+bool
+pixels_is_fallback(const seen *what)
+{
+    return what->from == CMIR_PIXELS_ANY &&
+           cmir_pixels_get_info(what->pixels)->from != CMIR_PIXELS_SOURCE;
+}
+
 /* Whether it must be opened anew: it failed, or shows the preview for want of the source. */
 static bool
 is_stale(const struct seen *v)
 {
-    const bool whole = v->pixels != NULL && (v->from != CMIR_PIXELS_ANY ||
-                                             cmir_pixels_get_info(v->pixels)->from ==
-                                                 CMIR_PIXELS_SOURCE);
-
-    return v->ready && !whole && server_now() - v->opened > FALLBACK_S;
+    return v->ready && (v->pixels == NULL || pixels_is_fallback(v)) &&
+           server_now() - v->opened > FALLBACK_S;
 }
 
 static void

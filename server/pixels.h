@@ -23,6 +23,7 @@ typedef struct seen seen;
 cmir_status pixels_take(server *s, const char *dir, const cmir_record *record, uint32_t side,
                         seen **out, cmir_error *err);
 const cmir_pixels *pixels_of(const seen *what);
+bool pixels_is_fallback(const seen *what); /* a small preview where the scan was wanted */
 void pixels_give(server *s, seen *what);
 
 /* "source", "preview" or "none": what pictures of a volume are likely to be made of, by a look at where

@@ -7,6 +7,7 @@
  * its high bytes vanish.  Slices are streams of their own: one is read without the others. */
 #include "picture/preview.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -336,8 +337,9 @@ cmir_preview_parse(const uint8_t *data, uint64_t nbytes, const char *where, cmir
     const uint64_t slice_nbytes = 2 * (uint64_t)out->rows * out->cols;
     if (get_u64(data + 40) != nbytes || out->n_slices < 1 || out->n_slices > CMIR_MAX_SLICES ||
         out->rows < 1 || out->rows > CMIR_MAX_SIDE || out->cols < 1 || out->cols > CMIR_MAX_SIDE ||
-        !(out->scale > 0) || !isfinite(out->scale) || !isfinite(out->offset) || table > nbytes ||
-        slice_nbytes > UINT32_MAX || slice_nbytes / MAX_DEFLATE_RATIO > nbytes / out->n_slices)
+        !(out->scale > 0) || !(out->scale * 32768 + fabs(out->offset) <= (double)FLT_MAX) ||
+        table > nbytes || slice_nbytes > UINT32_MAX ||
+        slice_nbytes / MAX_DEFLATE_RATIO > nbytes / out->n_slices)
         return FAIL(err, CMIR_ECORRUPT, "%s: impossible preview header", where);
     return CMIR_OK;
 }

@@ -482,7 +482,7 @@ def test_damaged_archive(own):
 
 RECORD = {'VolumeId', 'Path', 'Format', 'Modality', 'SeriesInstanceUID', 'StudyInstanceUID', 'PatientId', 'PatientSex',
           'PatientAge', 'StudyDate', 'BodyPartExamined', 'Manufacturer', 'SeriesDescription', 'Slices', 'AirSlices',
-          'SliceSpacing', 'Added', 'Labels'}
+          'SliceSpacing', 'PreviewBytes', 'Added', 'Labels'}
 
 
 def test_list_show_stat_json(archive, scans):
