@@ -25,7 +25,8 @@ deps:
 	@scripts/deps.sh tests
 
 build:
-	@scripts/deps.sh
+	@scripts/deps.sh web
+	@scripts/web.sh
 	@cmake -S . -B build -G Ninja $(CMAKE_FLAGS) >build/configure.log 2>&1 || \
 	    { cat build/configure.log; exit 1; }
 	@$(NINJA)
