@@ -3,6 +3,7 @@
 
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
+TORTURE ?= 200
 BENCH ?= quick
 EVAL ?= quick
 JOBS ?= $(shell nproc)
@@ -16,6 +17,7 @@ help:
 	@echo "make eval     the evaluation tables of docs/results (EVAL=full: every study of real scans, hours)"
 	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, long)"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
+	@echo "make torture  the service against TORTURE=$(TORTURE) made-up requests of each operation, and sequences"
 	@echo "make install  into PREFIX=$(PREFIX)"
 	@echo "make clean    remove what was built; keep what was downloaded"
 
@@ -23,7 +25,8 @@ deps:
 	@scripts/deps.sh tests
 
 build:
-	@scripts/deps.sh
+	@scripts/deps.sh web
+	@scripts/web.sh
 	@cmake -S . -B build -G Ninja $(CMAKE_FLAGS) >build/configure.log 2>&1 || \
 	    { cat build/configure.log; exit 1; }
 	@$(NINJA)
@@ -48,10 +51,15 @@ bench:
 fuzz:
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
+torture: deps
+	@$(MAKE) --no-print-directory build
+	@CMIR=build/cmir CMIR_SOURCE=. CMIR_TORTURE=$(TORTURE) PYTHONDONTWRITEBYTECODE=1 \
+	    build/venv/bin/python -m pytest -q -rP -p no:cacheprovider tests/oracle/test_serve_schema.py
+
 install: build
 	@cmake --install build --prefix $(PREFIX)
 
 clean:
 	@[ ! -f build/build.ninja ] || ninja -C build -t clean >/dev/null
 
-.PHONY: help deps build demo check eval bench fuzz install clean
+.PHONY: help deps build demo check eval bench fuzz torture install clean

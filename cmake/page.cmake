@@ -19,7 +19,7 @@ set(rows "")
 set(n 0)
 
 function(include_bytes symbol path)
-  string(APPEND data ".globl ${symbol}\n.balign 16\n${symbol}:\n.incbin \"${path}\"\n")
+  string(APPEND data "/* ${etag} */\n.globl ${symbol}\n.balign 16\n${symbol}:\n.incbin \"${path}\"\n")
   string(APPEND names "extern const unsigned char ${symbol}[];\n")
   set(data "${data}" PARENT_SCOPE)
   set(names "${names}" PARENT_SCOPE)
@@ -66,3 +66,5 @@ file(CONFIGURE OUTPUT ${OUT}/page_data.S CONTENT
 file(CONFIGURE OUTPUT ${OUT}/page_table.c CONTENT
   "/* Made by cmake/page.cmake. */\n#include \"server/page.h\"\n\n@names@\nconst page_file page_files[] = {\n@rows@    {NULL, NULL, NULL, NULL, 0, NULL, 0},\n};\n"
   @ONLY)
+# Also where the text is what it was: the build goes by times.
+file(TOUCH ${OUT}/page_data.S ${OUT}/page_table.c)

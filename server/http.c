@@ -238,8 +238,10 @@ take_body(request *r, const char *data, size_t *nbytes)
             refuse(r, bad, message);
         return MHD_YES;
     }
+    /* Of an upload that was let in and failed on the way, the rest may be long. */
     r->body_nbytes += n;
-    return r->body_nbytes > r->server->options.upload_nbytes + DISCARD_NBYTES ? MHD_NO : MHD_YES;
+    const uint64_t most = r->upload == NULL ? 0 : r->server->options.upload_nbytes;
+    return r->body_nbytes > most + DISCARD_NBYTES ? MHD_NO : MHD_YES;
 }
 
 enum MHD_Result

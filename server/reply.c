@@ -89,6 +89,7 @@ reply_bytes(request *r, unsigned status, const char *type, void *data, size_t nb
 
     if (response == NULL)
         free(data);
+    r->sent_nbytes = nbytes;
     send_reply(r, status, type, response, cache, etag);
 }
 
@@ -118,6 +119,7 @@ reply_static(request *r, unsigned status, const char *type, const void *data, si
 {
     void *borrowed = (void *)(uintptr_t)data;
 
+    r->sent_nbytes = nbytes;
     send_reply(r, status, type,
                MHD_create_response_from_buffer(nbytes, borrowed, MHD_RESPMEM_PERSISTENT), cache,
                etag);
@@ -136,6 +138,7 @@ reply_file(request *r, const char *type, int fd, uint64_t nbytes, const char *at
 
     if (response == NULL)
         (void)close(fd);
+    r->sent_nbytes = nbytes;
     if (attachment != NULL) {
         char header[160];
         char name[100];

@@ -52,8 +52,6 @@ stop_jobs(server *s)
 
 /* auth refuses what is unsafe before anything is written; audit takes the state folder, of which there is
  * one service; with http, the last, requests come. */
-/* Unsafe options are refused before anything is written; the audit log's lock lets one service have
- * a state folder; requests come last. */
 static const struct part {
     cmir_status (*start)(server *s, cmir_error *err);
     void (*stop)(server *s);

@@ -17,9 +17,13 @@
 #define BUSY_MS 10000
 #define MAX_VALUE_NBYTES (64 << 20) /* of one text or blob */
 
+#define MAX_IDLE 16u /* statements that are kept */
+
 struct cmir_db {
     sqlite3 *sqlite;
     char *path;
+    cmir_stmt *idle; /* closed, to be opened again: parsing costs more than a row */
+    unsigned n_idle;
 };
 
 struct cmir_stmt {
@@ -27,6 +31,7 @@ struct cmir_stmt {
     sqlite3_stmt *sqlite;
     int n_bound;
     int rc; /* of the first bind that failed */
+    cmir_stmt *next; /* while it is idle */
 };
 
 static cmir_status
@@ -186,6 +191,11 @@ cmir_db_close(cmir_db *db)
 {
     if (db == NULL)
         return;
+    for (cmir_stmt *stmt = db->idle, *next; stmt != NULL; stmt = next) {
+        next = stmt->next;
+        sqlite3_finalize(stmt->sqlite);
+        free(stmt);
+    }
     sqlite3_close_v2(db->sqlite);
     free(db->path);
     free(db);
@@ -230,12 +240,29 @@ cmir_db_last_id(const cmir_db *db)
     return sqlite3_last_insert_rowid(db->sqlite);
 }
 
+/* One that was closed, ready for use; NULL: there is none. */
+static cmir_stmt *
+take_idle(cmir_db *db, const char *sql)
+{
+    for (cmir_stmt **p = &db->idle; *p != NULL; p = &(*p)->next)
+        if (strcmp(sqlite3_sql((*p)->sqlite), sql) == 0) {
+            cmir_stmt *stmt = *p;
+            *p = stmt->next;
+            db->n_idle--;
+            return stmt;
+        }
+    return NULL;
+}
+
 cmir_status
 cmir_stmt_open(cmir_db *db, const char *sql, cmir_stmt **out, cmir_error *err)
 {
-    cmir_stmt *stmt = cmir_alloc_zeroed(1, sizeof *stmt);
+    cmir_stmt *stmt = take_idle(db, sql);
 
-    *out = NULL;
+    *out = stmt;
+    if (stmt != NULL)
+        return CMIR_OK;
+    stmt = cmir_alloc_zeroed(1, sizeof *stmt);
     if (stmt == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", db->path);
     stmt->db = db;
@@ -249,13 +276,33 @@ cmir_stmt_open(cmir_db *db, const char *sql, cmir_stmt **out, cmir_error *err)
     return CMIR_OK;
 }
 
+static void
+drop_oldest(cmir_db *db)
+{
+    cmir_stmt **last = &db->idle;
+
+    while ((*last)->next != NULL)
+        last = &(*last)->next;
+    sqlite3_finalize((*last)->sqlite);
+    free(*last);
+    *last = NULL;
+    db->n_idle--;
+}
+
 void
 cmir_stmt_close(cmir_stmt *stmt)
 {
     if (stmt == NULL)
         return;
-    sqlite3_finalize(stmt->sqlite);
-    free(stmt);
+    if (stmt->sqlite == NULL) {
+        free(stmt);
+        return;
+    }
+    cmir_stmt_reset(stmt);
+    stmt->next = stmt->db->idle;
+    stmt->db->idle = stmt;
+    if (++stmt->db->n_idle > MAX_IDLE)
+        drop_oldest(stmt->db);
 }
 
 static void

@@ -53,7 +53,10 @@ open_empty(cmir_store *store, cmir_snapshot **out, cmir_error *err)
     if (s == NULL)
         return FAIL(err, CMIR_ENOMEM, "%s: no memory", store->dir);
     s->store = store;
-    if ((st = cmir_catalog_open(store->catalog_path, store->read_mode, &s->db, err)) != CMIR_OK ||
+    s->db = store->idle_db;
+    store->idle_db = NULL;
+    if ((s->db == NULL &&
+         (st = cmir_catalog_open(store->catalog_path, store->read_mode, &s->db, err)) != CMIR_OK) ||
         (st = cmir_db_begin(s->db, false, err)) != CMIR_OK) {
         cmir_snapshot_close(s);
         return st;
@@ -363,6 +366,18 @@ cmir_snapshot_record(const cmir_snapshot *snapshot, size_t index, cmir_record **
                                err);
 }
 
+/* One connection is kept for the next snapshot, with its statements. */
+static void
+give_back(cmir_store *store, cmir_db *db)
+{
+    if (db != NULL)
+        cmir_db_rollback(db);
+    if (db != NULL && store->idle_db == NULL && !cmir_db_in_transaction(db))
+        store->idle_db = db;
+    else
+        cmir_db_close(db);
+}
+
 void
 cmir_snapshot_close(cmir_snapshot *snapshot)
 {
@@ -372,7 +387,7 @@ cmir_snapshot_close(cmir_snapshot *snapshot)
     if (snapshot->only_map != NULL)
         cmir_maps_give_back(&snapshot->store->maps, snapshot->only_map);
     if (!snapshot->db_is_borrowed)
-        cmir_db_close(snapshot->db);
+        give_back(snapshot->store, snapshot->db);
     free(snapshot->index);
     free(snapshot->only_id);
     free(snapshot);

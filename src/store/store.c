@@ -159,6 +159,7 @@ cmir_store_close(cmir_store *store)
     cmir_listing_give_back(store->listing);
     cmir_maps_close(&store->maps);
     cmir_maps_close(&store->preview_maps);
+    cmir_db_close(store->idle_db);
     cmir_db_close(store->db);
     if (store->lock_fd >= 0)
         close(store->lock_fd); /* last: the catalogue is at rest when the lock goes */

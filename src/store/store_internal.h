@@ -21,7 +21,7 @@ struct cmir_store {
     char *dir, *catalog_path;
     cmir_access access;
     cmir_db_mode read_mode; /* of the connections of snapshots */
-    cmir_db *db;
+    cmir_db *db, *idle_db;  /* its own; one of a closed snapshot, or NULL */
     int lock_fd;            /* -1: none held */
     cmir_binding binding;
     char *binding_text;     /* what binding's strings point into */

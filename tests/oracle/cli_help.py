@@ -17,7 +17,7 @@ DATA = os.path.join(os.path.realpath(SHARED), 'data') if os.path.isdir(os.path.j
 needs_data = pytest.mark.skipif(DATA is None, reason='no folder of shared data (CMIR_SHARED)')
 NOTICE = 'research use only, not for diagnosis'
 VERBS = ['init', 'add', 'import', 'label', 'list', 'show', 'remove', 'search', 'calibrate', 'eval', 'stat', 'verify',
-         'export', 'encoder', 'fit', 'phantom']
+         'export', 'encoder', 'fit', 'phantom', 'serve', 'user', 'audit']
 N_AIR = 2
 SEED = 20240718
 
