@@ -140,6 +140,7 @@ def test_evidence_and_matches(service, own):
     ({'Query': {'VolumeId': 'scan_1'}, 'Limit': 201}, '200'), ({'Query': {'VolumeId': 'scan_1'}, 'Score': 'best'}, 'best'),
     ({'Query': {'VolumeId': 'scan_1'}, 'Exclude': 'me'}, 'Exclude'),
     ({'Query': {'VolumeId': 'scan_1'}, 'Neighbours': 4}, 'Neighbours'),
+    ({'Query': {'VolumeId': 'scan_1'}, 'Neighbours': 201}, 'Neighbours'),
     ({'Query': {'VolumeId': 'scan_1'}, 'Contrast': '=x'}, 'Contrast'),
     ({'Query': {'VolumeId': 'scan_1'}, 'Where': 'organ ='}, 'filter'),
     ({'Query': {'VolumeId': 'scan_1', 'Slices': [5, 2]}}, 'Slices'),
