@@ -120,6 +120,7 @@ export class Solids {
 
   /** stages: {stage, volume, upload, window, slice, move(slice)} each; those that are shown are kept. */
   async show(stages) {
+    this.stages = stages;
     const key = stages.map((s) => volumePath(s.volume.VolumeId, s.upload)).join(" ");
     if (key !== this.#key) {
       this.close();
@@ -127,7 +128,8 @@ export class Solids {
       this.#solids = stages.map((s) => new Solid(s, this.plane));
       await this.#load(this.#solids);
     }
-    this.#solids.forEach((solid, i) => solid.update(stages[i]));
+    // While it loaded the reader may have moved on.
+    this.#solids.forEach((solid, i) => solid.update(this.stages[i]));
   }
 
   async #load(solids) {
