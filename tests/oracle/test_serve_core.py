@@ -406,7 +406,14 @@ def test_cached_files_are_asked_for_again(open_service):
 def test_the_page_says_what_it_is_for(open_service):
     answer = open_service.get('/')
     assert answer.headers['Content-Type'].startswith('text/html')
-    assert NOTICE in answer.body.decode()
+    texts = [answer.body.decode()]
+    for path in re.findall(r'"(/assets/[^"]+|/icon.svg)"', texts[0]):  # where the page was built
+        asset = open_service.get(path)
+        assert asset.status == 200, path
+        assert ('immutable' in asset.headers['Cache-Control']) == path.startswith('/assets/')
+        assert open_service.get(path, headers={'If-None-Match': asset.headers['ETag']}).status == 304
+        texts.append(asset.body.decode())
+    assert any(NOTICE in text.lower() for text in texts)
 
 
 def test_system(open_service):
