@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# deps.sh [tests] [bench] [clang] [arm]: installs what is missing; called by the Makefile.
+# deps.sh [web] [tests] [bench] [clang] [arm]: installs what is missing; called by the Makefile.
 #
-# Always: what building and running need, with ONNX Runtime in build/onnxruntime.  `tests`: DCMTK's tools
-# and the Python packages of the tests.  `bench`: Python packages of the benchmarks, among them
+# Always: what building and running need, with ONNX Runtime in build/onnxruntime.  `web`: Node.js with npm, which
+# build the page of `cmir serve`.  `tests`: that, a browser, DCMTK's tools and the Python packages of the tests.  `bench`: Python packages of the benchmarks, among them
 # the peers, and the headers of NumKong in build/numkong.  `clang`: the second compiler, for fuzzing and
 # CI.  `arm`: a cross compiler and an emulator, for scripts/test_arm.sh.
 # What is there already is left alone: a second run installs nothing and takes no time.
@@ -30,9 +30,12 @@ as_root() {
 packages="gcc g++ make cmake ninja-build pkg-config zlib1g-dev libisal-dev libpng-dev
     libsqlite3-dev libopenjp2-7-dev libjansson-dev libsodium-dev libmicrohttpd-dev libeigen3-dev libdcmtk-dev libcmocka-dev
     python3-venv ca-certificates"
+node=
+command -v node >/dev/null && command -v npm >/dev/null || node="nodejs npm" # from wherever they are
 for set in "$@"; do
     case $set in
-    tests) packages="$packages dcmtk" ;;
+    web) packages="$packages $node" ;;
+    tests) packages="$packages $node chromium dcmtk" ;;
     bench) ;;
     clang) packages="$packages clang libclang-rt-dev" ;;
     arm) packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user" ;;

@@ -18,7 +18,7 @@
 #include "files.h"
 #include "secret.h"
 
-#define LINE_NBYTES (1u << 20) /* no line is longer */
+#define LINE_NBYTES (4u << 20) /* no line is longer */
 
 struct audit {
     int fd;

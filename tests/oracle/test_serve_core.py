@@ -406,7 +406,14 @@ def test_cached_files_are_asked_for_again(open_service):
 def test_the_page_says_what_it_is_for(open_service):
     answer = open_service.get('/')
     assert answer.headers['Content-Type'].startswith('text/html')
-    assert NOTICE in answer.body.decode()
+    texts = [answer.body.decode()]
+    for path in re.findall(r'"(/assets/[^"]+|/icon.svg)"', texts[0]):  # where the page was built
+        asset = open_service.get(path)
+        assert asset.status == 200, path
+        assert ('immutable' in asset.headers['Cache-Control']) == path.startswith('/assets/')
+        assert open_service.get(path, headers={'If-None-Match': asset.headers['ETag']}).status == 304
+        texts.append(asset.body.decode())
+    assert any(NOTICE in text.lower() for text in texts)
 
 
 def test_system(open_service):
@@ -731,6 +738,37 @@ def test_a_line_cut_by_a_crash(own):
     assert [line['What'] for line in audit(own)] == ['start', 'cut-line-removed', 'start', 'stop']
     assert audit(own)[1]['Bytes'] == 40
     assert ok_json('audit', 'verify', own)['Sound']
+
+
+def test_many_at_once_keep_the_chain(own):
+    add_user(own, 'ada', 'admin')
+    with Service(own) as service:
+        service.login('ada')  # remembered: the others are quick
+        threads = [threading.Thread(target=lambda: [service.login('ada') for _ in range(5)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert ok_json('audit', 'verify', own)['Lines'] == 1 + 1 + 40 + 1
+
+
+def test_what_cannot_be_written_down_is_not_done(own):
+    """Where the log cannot grow, a login fails, and what is there stays sound."""
+    add_user(own, 'ada', 'admin')
+    text, head, n_before = '', '0' * 64, 0
+    while len(text) < 199000:  # a log that is nearly as large as files may be; the catalogue is smaller
+        line = json.dumps({'Time': '2026-01-01T00:00:00Z', 'User': 'x' * 500, 'What': 'login', 'Prev': head})
+        text, head, n_before = text + line + '\n', digest(line), n_before + 1
+    (own / 'service/audit.jsonl').write_text(text)
+    with Service(own, limits={resource.RLIMIT_FSIZE: 201000}) as service:
+        for _ in range(40):
+            answer = service.post('/api/v1/session', {'User': 'ada', 'Password': PASSWORD})
+            if answer.status != 200:
+                break
+        assert answer.status == 500 and 'Set-Cookie' not in answer.headers
+        assert service.get('/healthz').status == 200
+    result = ok_json('audit', 'verify', own)
+    assert result['Sound'] and n_before + 3 < result['Lines'] < n_before + 40
 
 
 def test_audit_verify_says_what_it_cannot_read(own, tmp_path):
