@@ -12,7 +12,7 @@ NINJA := cmake --build build --parallel $(JOBS)
 help:
 	@echo "make deps     install what is missing (Debian 12 or 13, as root or with sudo)"
 	@echo "make build    the program build/cmir and the library"
-	@echo "make demo     a small archive of made-up scans, searched; leaves a report to open"
+	@echo "make demo     a small archive of made-up scans, searched; leaves a report and a page to open"
 	@echo "make check    every test"
 	@echo "make eval     the evaluation tables of docs/results (EVAL=full: every study of real scans, hours)"
 	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, long)"

@@ -43,4 +43,5 @@ say "6. A report to open"
 query=$(sed -n '2s/,.*//p' "$dir/phantom/truth.csv")
 run $cmir search "$dir/archive" "$dir/phantom/queries/$query.nii.gz" --limit 5 \
     --report "$dir/report.html" > "$dir/search.txt"
-printf '\nOpen this in a browser: file://%s/%s/report.html\n' "$(pwd)" "$dir"
+printf '\nThe page on this archive:  %s serve %s/archive   then open http://127.0.0.1:8043/\n' "$cmir" "$dir"
+printf 'Open this in a browser: file://%s/%s/report.html\n' "$(pwd)" "$dir"

@@ -16,7 +16,7 @@ if ! cmp -s package-lock.json node_modules/.installed; then
     cp package-lock.json node_modules/.installed
 fi
 out=../build/web/index.html
-if [ ! -f $out ] || [ -n "$(find index.html package-lock.json vite.config.js public src -newer $out -print -quit)" ]; then
+if [ ! -f $out ] || [ -n "$(find index.html package-lock.json vite.config.js licences.js public src -newer $out -print -quit)" ]; then
     node node_modules/vite/bin/vite.js build --logLevel warn
     touch $out
 fi

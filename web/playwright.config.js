@@ -23,11 +23,20 @@ export default defineConfig({
     launchOptions: {
       executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
       // Containers lack what the sandbox needs; the page is our own.  WebGL in software.
-      args: ["--no-sandbox", "--disable-dev-shm-usage", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
+      args: [
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+      ],
     },
   },
   projects: [
     { name: "desktop", use: { viewport: { width: 1280, height: 800 } } },
-    { name: "tablet", use: { viewport: { width: 1024, height: 768 }, hasTouch: true }, testMatch: /flow|access/ },
+    {
+      name: "tablet",
+      use: { viewport: { width: 1024, height: 768 }, hasTouch: true },
+      testMatch: /flow|access/,
+    },
   ],
 });

@@ -4,9 +4,19 @@ import AxeBuilder from "@axe-core/playwright";
 import { test, expect, openQuery, search } from "./page.js";
 
 async function expectAccessible(page, state) {
-  const { violations } = await new AxeBuilder({ page }).withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]).analyze();
+  const { violations } = await new AxeBuilder({ page })
+    .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"])
+    .analyze();
   const serious = violations.filter((v) => ["serious", "critical"].includes(v.impact));
-  expect(serious.map((v) => `${state}: ${v.id}: ${v.nodes.map((n) => n.target.join(" ")).slice(0, 4).join(" | ")}`)).toEqual([]);
+  expect(
+    serious.map(
+      (v) =>
+        `${state}: ${v.id}: ${v.nodes
+          .map((n) => n.target.join(" "))
+          .slice(0, 4)
+          .join(" | ")}`,
+    ),
+  ).toEqual([]);
 }
 
 for (const theme of ["dark", "light"])
@@ -72,9 +82,15 @@ test("from the archive to a judged hit without a pointer", async ({ page, servic
   await expect(page.locator(".hits a[aria-current]")).toHaveCount(1);
   await expect(page.getByRole("region", { name: "Hit", exact: true })).toBeVisible();
   await page.keyboard.press("r");
-  await expect(page.getByRole("button", { name: "Relevant", exact: true })).toHaveAttribute("aria-pressed", "true");
+  await expect(page.getByRole("button", { name: "Relevant", exact: true })).toHaveAttribute(
+    "aria-pressed",
+    "true",
+  );
   await page.keyboard.press("r");
-  await expect(page.getByRole("button", { name: "Relevant", exact: true })).toHaveAttribute("aria-pressed", "false");
+  await expect(page.getByRole("button", { name: "Relevant", exact: true })).toHaveAttribute(
+    "aria-pressed",
+    "false",
+  );
   await page.keyboard.press("e");
   await expect(page.getByRole("tabpanel", { name: "Evidence" })).toBeVisible();
   await page.keyboard.press("Escape");

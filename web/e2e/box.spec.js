@@ -22,7 +22,11 @@ test("a box drawn on the query is searched with, as a job", async ({ page, servi
   const volume = await (await page.request.get(`${service.url}/api/v1/volumes/phantom_005`)).json();
   const at = await pictureOf(page, "Query");
   await page.keyboard.press("b");
-  await drag(page, [at.x + at.side * 0.25, at.y + at.side * 0.4], [at.x + at.side * 0.5, at.y + at.side * 0.6]);
+  await drag(
+    page,
+    [at.x + at.side * 0.25, at.y + at.side * 0.4],
+    [at.x + at.side * 0.5, at.y + at.side * 0.6],
+  );
   const value = async (name) => Number(await page.getByLabel(name, { exact: true }).inputValue());
   expect(Math.abs((await value("First row")) - 0.4 * volume.Rows)).toBeLessThanOrEqual(2);
   expect(Math.abs((await value("Last row")) - 0.6 * volume.Rows)).toBeLessThanOrEqual(2);
@@ -46,7 +50,11 @@ test("a distance is measured in millimetres", async ({ page, service, shot }) =>
   const volume = await (await page.request.get(`${service.url}/api/v1/volumes/phantom_005`)).json();
   const at = await pictureOf(page, "Query");
   await page.keyboard.press("m");
-  await drag(page, [at.x + at.side * 0.2, at.y + at.side * 0.5], [at.x + at.side * 0.7, at.y + at.side * 0.5]);
+  await drag(
+    page,
+    [at.x + at.side * 0.2, at.y + at.side * 0.5],
+    [at.x + at.side * 0.7, at.y + at.side * 0.5],
+  );
   const [, length] = /^Query: ([\d.]+) mm$/.exec(await page.locator("#live").textContent());
   expect(Math.abs(Number(length) - 0.5 * volume.Columns * volume.ColumnSpacingMm)).toBeLessThan(3);
   await shot("measure");
@@ -60,9 +68,15 @@ test("the window follows the drag, on both, and comes back", async ({ page, serv
   const before = await page.locator(".query .bottomright").textContent();
   const at = await pictureOf(page, "Query");
   await page.keyboard.press("w");
-  await drag(page, [at.x + at.side * 0.5, at.y + at.side * 0.5], [at.x + at.side * 0.7, at.y + at.side * 0.3]);
+  await drag(
+    page,
+    [at.x + at.side * 0.5, at.y + at.side * 0.5],
+    [at.x + at.side * 0.7, at.y + at.side * 0.3],
+  );
   await expect(page.locator(".query .bottomright")).not.toHaveText(before);
-  await expect(page.locator(".hit .bottomright")).toHaveText(await page.locator(".query .bottomright").textContent());
+  await expect(page.locator(".hit .bottomright")).toHaveText(
+    await page.locator(".query .bottomright").textContent(),
+  );
   await page.keyboard.press("0");
   await expect(page.locator(".query .bottomright")).toHaveText(before);
   const { Windows } = await (await page.request.get(`${service.url}/api/v1/system`)).json();
@@ -72,7 +86,11 @@ test("the window follows the drag, on both, and comes back", async ({ page, serv
   }
 });
 
-test("3-D shows both volumes; its crosshair and the slice follow each other", async ({ page, service, shot }) => {
+test("3-D shows both volumes; its crosshair and the slice follow each other", async ({
+  page,
+  service,
+  shot,
+}) => {
   await openQuery(page, service.url, "phantom_001");
   await search(page);
   await page.locator(".hits a").first().click();

@@ -4,13 +4,29 @@ import { readFileSync } from "node:fs";
 import { cmirJson } from "./service.js";
 import { test, expect, answer, expectSlice, openQuery, search, sliceOf } from "./page.js";
 
-const plain = (volume) => ({ Query: { VolumeId: volume, UploadId: null }, Score: "maxsim", Limit: 10, Exclude: "volume", Neighbours: 10 });
+const plain = (volume) => ({
+  Query: { VolumeId: volume, UploadId: null },
+  Score: "maxsim",
+  Limit: 10,
+  Exclude: "volume",
+  Neighbours: 10,
+});
 
 test("the archive lists, finds and filters volumes", async ({ page, service, shot }) => {
   await page.goto(service.url);
-  const cards = page.getByRole("list", { name: "Volumes" }).getByRole("listitem").filter({ has: page.getByRole("img", { includeHidden: true }).or(page.locator("img")) });
+  const cards = page
+    .getByRole("list", { name: "Volumes" })
+    .getByRole("listitem")
+    .filter({ has: page.getByRole("img", { includeHidden: true }).or(page.locator("img")) });
   await expect(cards).toHaveCount(24);
-  await expect.poll(() => page.locator(".volumes img").first().evaluate((i) => i.complete && i.naturalWidth)).toBeGreaterThan(32);
+  await expect
+    .poll(() =>
+      page
+        .locator(".volumes img")
+        .first()
+        .evaluate((i) => i.complete && i.naturalWidth),
+    )
+    .toBeGreaterThan(32);
   await shot("archive");
   await page.getByLabel("Find volumes").fill("phantom_01");
   await expect(cards).toHaveCount(10);
@@ -30,7 +46,12 @@ test("the archive lists, finds and filters volumes", async ({ page, service, sho
   await expect(cards).toHaveCount(24);
 });
 
-test("hits are those of cmir search, in its order, with its scores", async ({ page, service, demo, shot }) => {
+test("hits are those of cmir search, in its order, with its scores", async ({
+  page,
+  service,
+  demo,
+  shot,
+}) => {
   await openQuery(page, service.url, "phantom_001");
   await shot("query");
   await search(page);
@@ -43,12 +64,25 @@ test("hits are those of cmir search, in its order, with its scores", async ({ pa
     await expect(hits.nth(i).locator(".where b")).toHaveText(match.MatchSlices.join("–"));
     await expect(hits.nth(i).locator(".facts")).toContainText("CT");
   }
-  await expect.poll(() => page.locator(".hits img").first().evaluate((i) => i.complete && i.naturalWidth)).toBeGreaterThan(32);
+  await expect
+    .poll(() =>
+      page
+        .locator(".hits img")
+        .first()
+        .evaluate((i) => i.complete && i.naturalWidth),
+    )
+    .toBeGreaterThan(32);
   await shot("hits");
 });
 
-test("side by side, moving in one moves the other to the slice that matched", async ({ page, service, shot }) => {
-  const { Matches: [first, second] } = await answer(page, service.url, plain("phantom_001"));
+test("side by side, moving in one moves the other to the slice that matched", async ({
+  page,
+  service,
+  shot,
+}) => {
+  const {
+    Matches: [first, second],
+  } = await answer(page, service.url, plain("phantom_001"));
   await openQuery(page, service.url, "phantom_001");
   await search(page);
   await page.locator(".hits a").first().click();
@@ -58,7 +92,15 @@ test("side by side, moving in one moves the other to the slice that matched", as
   await shot("open");
   await viewer.focus();
   const match = new Map(first.SliceMatches.map(([q, m]) => [q, m]));
-  for (const [key, step] of [["ArrowDown", 1], ["j", 1], ["k", -1], ["ArrowUp", -1], ["PageUp", -10], ["PageDown", 10], ["Home", -1e6]]) {
+  for (const [key, step] of [
+    ["ArrowDown", 1],
+    ["j", 1],
+    ["k", -1],
+    ["ArrowUp", -1],
+    ["PageUp", -10],
+    ["PageDown", 10],
+    ["Home", -1e6],
+  ]) {
     const to = Math.max(0, Math.min(52, (await sliceOf(page, "Query")) + step));
     await page.keyboard.press(key);
     await expectSlice(page, "Query", to);
@@ -69,7 +111,9 @@ test("side by side, moving in one moves the other to the slice that matched", as
   const [q, m] = first.SliceMatches[30];
   const strip = page.getByRole("group", { name: "Slices of the hit" }).locator(".track");
   const box = await strip.boundingBox();
-  const nSlices = Number(await page.getByRole("slider", { name: "Hit: slice" }).getAttribute("aria-valuemax")) + 1;
+  const nSlices =
+    Number(await page.getByRole("slider", { name: "Hit: slice" }).getAttribute("aria-valuemax")) +
+    1;
   await strip.click({ position: { x: ((m + 0.5) / nSlices) * box.width, y: 10 } });
   await expectSlice(page, "Hit", m);
   const found = first.SliceMatches.filter((x) => x[1] === m).sort((a, b) => b[2] - a[2])[0];
@@ -91,7 +135,11 @@ test("side by side, moving in one moves the other to the slice that matched", as
   await expect(page.getByRole("region", { name: "Hit", exact: true })).toBeHidden();
 });
 
-test("evidence counts cases with intervals and leads to them; contrast is drawn", async ({ page, service, shot }) => {
+test("evidence counts cases with intervals and leads to them; contrast is drawn", async ({
+  page,
+  service,
+  shot,
+}) => {
   const { Evidence } = await answer(page, service.url, plain("phantom_001"));
   await openQuery(page, service.url, "phantom_001");
   await page.locator(".options summary").click();
@@ -105,17 +153,30 @@ test("evidence counts cases with intervals and leads to them; contrast is drawn"
   await expect(panel.getByText("Contrast: cancer_flag above 0")).toBeVisible();
   await shot("evidence");
   const flag = Evidence.find((e) => e.Label === "cancer_flag");
-  const section = panel.locator("section").filter({ has: page.locator("h3", { hasText: /^cancer_flag/ }) });
+  const section = panel
+    .locator("section")
+    .filter({ has: page.locator("h3", { hasText: /^cancer_flag/ }) });
   const row = section.locator("tbody tr").first();
   await expect(row).toContainText(`${flag.Values[0].Count} of ${flag.Labelled}`);
-  await expect(row).toContainText(`${Math.round(100 * flag.Values[0].ShareInterval[0])} % to ${Math.round(100 * flag.Values[0].ShareInterval[1])} %`);
+  await expect(row).toContainText(
+    `${Math.round(100 * flag.Values[0].ShareInterval[0])} % to ${Math.round(100 * flag.Values[0].ShareInterval[1])} %`,
+  );
   await expect(row.locator("td").nth(2).locator("a")).toHaveText(flag.Values[0].For.map(String));
   await expect(section).toContainText("how often such votes are right is not known");
   await row.locator("td").nth(2).locator("a").nth(1).click();
-  await expect(page.getByRole("region", { name: "Hit", exact: true }).getByText(`Hit ${flag.Values[0].For[1]}`).first()).toBeVisible();
+  await expect(
+    page
+      .getByRole("region", { name: "Hit", exact: true })
+      .getByText(`Hit ${flag.Values[0].For[1]}`)
+      .first(),
+  ).toBeVisible();
 });
 
-test("a range of slices is what is searched with; the address restores all of it", async ({ page, service, shot }) => {
+test("a range of slices is what is searched with; the address restores all of it", async ({
+  page,
+  service,
+  shot,
+}) => {
   await openQuery(page, service.url, "phantom_007");
   const viewer = page.getByRole("slider", { name: "Query: slice" });
   await viewer.focus();
@@ -130,7 +191,10 @@ test("a range of slices is what is searched with; the address restores all of it
   await page.keyboard.press("Enter");
   await expect(page.locator(".hits a").first()).toBeVisible();
   await page.locator(".hits a").nth(2).click();
-  const { Matches } = await answer(page, service.url, { ...plain("phantom_007"), Query: { VolumeId: "phantom_007", UploadId: null, Slices: [10, 20] } });
+  const { Matches } = await answer(page, service.url, {
+    ...plain("phantom_007"),
+    Query: { VolumeId: "phantom_007", UploadId: null, Slices: [10, 20] },
+  });
   await expect(page.locator(".hits a[aria-current]")).toContainText(Matches[2].VolumeId);
   await expect(page.locator(".hits .score")).toHaveText(Matches.map((m) => m.Score.toFixed(4)));
   await page.getByRole("button", { name: "lung", exact: true }).click();
@@ -155,7 +219,11 @@ test("a range of slices is what is searched with; the address restores all of it
   await expect(page.getByRole("button", { name: "Search", exact: true })).toBeEnabled();
 });
 
-test("judged, kept as a cohort, taken away as tables and a report", async ({ page, service, shot }, info) => {
+test("judged, kept as a cohort, taken away as tables and a report", async ({
+  page,
+  service,
+  shot,
+}, info) => {
   const name = `Nodules ${info.project.name}`;
   await openQuery(page, service.url, "phantom_002");
   await search(page);
@@ -181,8 +249,15 @@ test("judged, kept as a cohort, taken away as tables and a report", async ({ pag
   await dialog.getByRole("button", { name: "Save" }).click();
   await expect(page.getByText(`Cohort “${name}” saved: 2 volumes.`)).toBeVisible();
   await page.getByRole("button", { name: "Cohorts" }).click();
-  const row = page.getByRole("dialog", { name: "Cohorts" }).getByRole("listitem").filter({ hasText: name }).first();
-  const [csv] = await Promise.all([page.waitForEvent("download"), row.getByRole("link", { name: "CSV" }).click()]);
+  const row = page
+    .getByRole("dialog", { name: "Cohorts" })
+    .getByRole("listitem")
+    .filter({ hasText: name })
+    .first();
+  const [csv] = await Promise.all([
+    page.waitForEvent("download"),
+    row.getByRole("link", { name: "CSV" }).click(),
+  ]);
   const table = readFileSync(await csv.path(), "utf8");
   expect(table).toContain(Matches[0].VolumeId);
   expect(table).toContain(Matches[2].VolumeId);
@@ -195,7 +270,10 @@ test("judged, kept as a cohort, taken away as tables and a report", async ({ pag
 
   const take = async (item) => {
     await page.getByRole("button", { name: "Export" }).click();
-    const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: item }).click()]);
+    const [file] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("button", { name: item }).click(),
+    ]);
     return readFileSync(await file.path(), "utf8");
   };
   const hits = (await take(/CSV/)).trim().split("\r\n");

@@ -11,23 +11,32 @@ export { expect };
 export const test = base.extend({
   demo: [async ({}, use) => use(demoArchive()), { scope: "worker", timeout: 600_000 }],
 
-  service: [async ({ demo }, use, info) => {
-    const service = await serve(demo.archive, "--state", join(OUT, `state-${info.workerIndex}`));
-    await use(service);
-    expect(await service.stop()).toBe(0);
-  }, { scope: "worker", timeout: 600_000 }],
+  service: [
+    async ({ demo }, use, info) => {
+      const service = await serve(demo.archive, "--state", join(OUT, `state-${info.workerIndex}`));
+      await use(service);
+      expect(await service.stop()).toBe(0);
+    },
+    { scope: "worker", timeout: 600_000 },
+  ],
 
   /** Errors that the browser or the page reported, but for those that a test names as expected. */
   complaints: async ({ page }, use, info) => {
     const complaints = [];
     page.on("pageerror", (error) => complaints.push(`error: ${error.message}`));
     page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type())) complaints.push(`${message.type()}: ${message.text()}`);
+      if (["error", "warning"].includes(message.type()))
+        complaints.push(`${message.type()}: ${message.text()}`);
     });
     await use(complaints);
-    const expected = info.annotations.filter((a) => a.type === "complains").map((a) => a.description);
+    const expected = info.annotations
+      .filter((a) => a.type === "complains")
+      .map((a) => a.description);
     // WebGL in software says that it is slow.
-    const ignored = [/GPU stall|swiftshader|GroupMarkerNotSet/i, ...expected.map((e) => new RegExp(e))];
+    const ignored = [
+      /GPU stall|swiftshader|GroupMarkerNotSet/i,
+      ...expected.map((e) => new RegExp(e)),
+    ];
     expect(complaints.filter((c) => !ignored.some((i) => i.test(c)))).toEqual([]);
   },
 
@@ -45,7 +54,9 @@ export const test = base.extend({
   shot: async ({ page }, use, info) => {
     const dir = join(OUT, "shots");
     mkdirSync(dir, { recursive: true });
-    await use((name) => page.screenshot({ path: join(dir, `${info.project.name}-${name}.png`), timeout: 120_000 }));
+    await use((name) =>
+      page.screenshot({ path: join(dir, `${info.project.name}-${name}.png`), timeout: 120_000 }),
+    );
   },
 });
 
@@ -76,7 +87,10 @@ export async function search(page) {
 
 /** What the service answers to a search, asked beside the page. */
 export async function answer(page, url, body) {
-  const response = await page.request.post(`${url}/api/v1/search`, { data: body, headers: { "X-Cmir": "1" } });
+  const response = await page.request.post(`${url}/api/v1/search`, {
+    data: body,
+    headers: { "X-Cmir": "1" },
+  });
   expect(response.status()).toBe(200);
   return response.json();
 }

@@ -5,18 +5,22 @@ import { test, expect, openQuery, search } from "./page.js";
 
 const complains = (description) => ({ annotation: { type: "complains", description } });
 
-test("a filter that makes no sense is explained by the service", complains("status of 400"), async ({ page, service, shot }) => {
-  await openQuery(page, service.url, "phantom_001?where=Modality%20%3D%3D%3D%20'CT'");
-  await page.getByRole("button", { name: "Search", exact: true }).click();
-  await expect(page.locator(".failed")).toContainText(/Modality|where|expected|filter/);
-  await shot("error");
-  await page.locator(".options summary").click();
-  await page.getByLabel("Condition").fill("Slices > 100000");
-  await page.getByLabel("Condition").press("Enter");
-  await page.getByRole("button", { name: "Search", exact: true }).click();
-  await expect(page.getByText("No volume passed")).toBeVisible();
-  await shot("no-hits");
-});
+test(
+  "a filter that makes no sense is explained by the service",
+  complains("status of 400"),
+  async ({ page, service, shot }) => {
+    await openQuery(page, service.url, "phantom_001?where=Modality%20%3D%3D%3D%20'CT'");
+    await page.getByRole("button", { name: "Search", exact: true }).click();
+    await expect(page.locator(".failed")).toContainText(/Modality|where|expected|filter/);
+    await shot("error");
+    await page.locator(".options summary").click();
+    await page.getByLabel("Condition").fill("Slices > 100000");
+    await page.getByLabel("Condition").press("Enter");
+    await page.getByRole("button", { name: "Search", exact: true }).click();
+    await expect(page.getByText("No volume passed")).toBeVisible();
+    await shot("no-hits");
+  },
+);
 
 test("a volume that is not there", complains("status of 404"), async ({ page, service }) => {
   await page.goto(`${service.url}/#/volumes/nobody`);
@@ -25,7 +29,11 @@ test("a volume that is not there", complains("status of 404"), async ({ page, se
   await expect(page.locator(".volumes > li").first()).toBeVisible();
 });
 
-test("a slow network says that something is on its way; the number belongs to the picture", async ({ page, service, shot }) => {
+test("a slow network says that something is on its way; the number belongs to the picture", async ({
+  page,
+  service,
+  shot,
+}) => {
   await openQuery(page, service.url, "phantom_004");
   let open;
   const gate = new Promise((resolve) => (open = resolve));
@@ -44,16 +52,20 @@ test("a slow network says that something is on its way; the number belongs to th
   await expect(page.locator(".query .viewer")).not.toHaveClass(/waiting/);
 });
 
-test("without network what is there stays, and it is said", complains("ERR_INTERNET_DISCONNECTED"), async ({ page, service, context, shot }) => {
-  await openQuery(page, service.url, "phantom_001");
-  await search(page);
-  await context.setOffline(true);
-  await expect(page.getByText("No network")).toBeVisible();
-  await page.getByRole("button", { name: "Search", exact: true }).click();
-  await expect(page.locator(".failed")).toContainText("cannot be reached");
-  await shot("offline");
-  await context.setOffline(false);
-  await expect(page.getByText("No network")).toBeHidden();
-  await page.getByRole("button", { name: "Try again" }).click();
-  await expect(page.locator(".hits a").first()).toBeVisible();
-});
+test(
+  "without network what is there stays, and it is said",
+  complains("ERR_INTERNET_DISCONNECTED"),
+  async ({ page, service, context, shot }) => {
+    await openQuery(page, service.url, "phantom_001");
+    await search(page);
+    await context.setOffline(true);
+    await expect(page.getByText("No network")).toBeVisible();
+    await page.getByRole("button", { name: "Search", exact: true }).click();
+    await expect(page.locator(".failed")).toContainText("cannot be reached");
+    await shot("offline");
+    await context.setOffline(false);
+    await expect(page.getByText("No network")).toBeHidden();
+    await page.getByRole("button", { name: "Try again" }).click();
+    await expect(page.locator(".hits a").first()).toBeVisible();
+  },
+);

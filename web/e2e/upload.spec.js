@@ -13,7 +13,12 @@ async function broken() {
   return path;
 }
 
-test("a chosen file is encoded, opened and found where it was cut from", async ({ page, service, demo, shot }) => {
+test("a chosen file is encoded, opened and found where it was cut from", async ({
+  page,
+  service,
+  demo,
+  shot,
+}) => {
   const [name, source, first, last] = demo.truth.find(([q]) => q === "part_of_phantom_007");
   await page.goto(service.url);
   await page.locator("#query-files").setInputFiles(query(demo, name));
@@ -27,14 +32,21 @@ test("a chosen file is encoded, opened and found where it was cut from", async (
   const expected = cmirJson("search", demo.archive, query(demo, name)).Matches;
   await expect(page.locator(".hits .score")).toHaveText(expected.map((m) => m.Score.toFixed(4)));
   const [a, b] = (await hits.first().locator(".where b").textContent()).split("–").map(Number);
-  expect(Math.abs(a - Number(first)) + Math.abs(b - Number(last))).toBeLessThan(0.3 * (last - first));
+  expect(Math.abs(a - Number(first)) + Math.abs(b - Number(last))).toBeLessThan(
+    0.3 * (last - first),
+  );
   await hits.first().locator("a").click();
   await expectSlice(page, "Hit", expected[0].BestPair.MatchSlice);
   await page.reload();
   await expectSlice(page, "Hit", expected[0].BestPair.MatchSlice);
 });
 
-test("a broken file is refused by name with the reason; a good one beside it is taken", async ({ page, service, demo, shot }) => {
+test("a broken file is refused by name with the reason; a good one beside it is taken", async ({
+  page,
+  service,
+  demo,
+  shot,
+}) => {
   await page.goto(service.url);
   const bad = await broken();
   await page.locator("#query-files").setInputFiles([bad, query(demo, "new_chest_phantom_025")]);
@@ -61,7 +73,9 @@ test("a file dropped anywhere becomes the query", async ({ page, service, demo }
   const bytes = readFileSync(query(demo, "new_pelvis_phantom_027")).toString("base64");
   const transfer = await page.evaluateHandle((text) => {
     const data = new DataTransfer();
-    data.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], "dropped.nii.gz"));
+    data.items.add(
+      new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], "dropped.nii.gz"),
+    );
     return data;
   }, bytes);
   await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
@@ -87,7 +101,10 @@ test("what was uploaded can be added to the archive", async ({ page, demo }) => 
 
 test("real scans: searched with each other's slices", async ({ page, shot }) => {
   const scans = realScans();
-  if (!scans) console.log("SKIPPED: no real scans here (CMIR_SHARED): the page was tried with made-up ones only");
+  if (!scans)
+    console.log(
+      "SKIPPED: no real scans here (CMIR_SHARED): the page was tried with made-up ones only",
+    );
   test.skip(!scans, "no folder of real scans");
   const { archive } = demoArchive();
   const copy = copyOf(archive, "archive-real");
@@ -105,7 +122,12 @@ test("real scans: searched with each other's slices", async ({ page, shot }) => 
     await expectSlice(page, "Hit", expected[0].BestPair.MatchSlice);
     await shot("real");
     const [q, m] = expected[0].SliceMatches[20];
-    await page.goto(page.url().replace(/([?&])slice=\d+/, `$1slice=${q}`).replace(/hitslice=\d+/, `hitslice=${m}`));
+    await page.goto(
+      page
+        .url()
+        .replace(/([?&])slice=\d+/, `$1slice=${q}`)
+        .replace(/hitslice=\d+/, `hitslice=${m}`),
+    );
     await expectSlice(page, "Hit", m);
     await page.keyboard.press("ArrowDown");
     await expectSlice(page, "Hit", expected[0].SliceMatches.find((x) => x[0] === q + 1)[1]);

@@ -56,7 +56,10 @@ export async function send(method, path, { json, body, headers = {}, signal, qui
     throw error;
   } catch (error) {
     if (error instanceof ApiError || error.name === "AbortError") throw error;
-    throw new ApiError(0, "The service cannot be reached. Is it running, and is the network there?");
+    throw new ApiError(
+      0,
+      "The service cannot be reached. Is it running, and is the network there?",
+    );
   } finally {
     if (!quiet) busy(-1);
   }
@@ -78,7 +81,8 @@ export const query = (values) => {
 
 /** The path of a volume, of the archive or of an upload. */
 export const volumePath = (volume, upload) =>
-  (upload ? `uploads/${encodeURIComponent(upload)}/` : "") + `volumes/${encodeURIComponent(volume)}`;
+  (upload ? `uploads/${encodeURIComponent(upload)}/` : "") +
+  `volumes/${encodeURIComponent(volume)}`;
 export const url = (path) => `${PREFIX}/${path}`;
 
 export const pause = (ms, signal) =>
@@ -95,8 +99,7 @@ export async function finished(job, onProgress, signal) {
   for (let wait = 80; ; wait = Math.min(1000, wait * 1.4)) {
     onProgress?.(job);
     if (job.State === "done") return job.Result;
-    if (job.State === "failed")
-      throw new ApiError(500, job.Error?.Message ?? "The work failed.");
+    if (job.State === "failed") throw new ApiError(500, job.Error?.Message ?? "The work failed.");
     if (job.State === "cancelled") throw new DOMException("cancelled", "AbortError");
     await pause(wait, signal);
     job = await get(`jobs/${encodeURIComponent(job.JobId)}`, { signal, quiet: true });

@@ -18,7 +18,7 @@ import { Relevance } from "./relevance.js";
 import { volumesOf } from "./hits.js";
 import { saveCohort } from "./cohorts.js";
 import { makeReport, saveCsv, saveJson } from "./exports.js";
-import { solidPair } from "./solid.js";
+import { Solids } from "./solid.js";
 
 const clamp = (x, n) => Math.min(n - 1, Math.max(0, x));
 
@@ -30,26 +30,47 @@ export class CaseScreen {
     this.app = app;
     this.tool = "scroll";
     this.view = null;
+    this.solid = new Solids(app.system.Archive.Plane);
     const change = (part, push) => this.change(part, push);
     this.queryViewer = new Viewer("Query", {
-      slice: (n) => this.moveQuery(n), window: (w) => change({ window: w }), box: (box) => this.#boxDrawn(box),
+      slice: (n) => this.moveQuery(n),
+      window: (w) => change({ window: w }),
+      box: (box) => this.#boxDrawn(box),
     });
-    this.hitViewer = new Viewer("Hit", { slice: (n) => this.moveHit(n), window: (w) => change({ window: w }) });
-    this.queryStrip = new Strip({ label: "Slices of the query", onSlice: (n) => this.moveQuery(n), onRange: (r) => this.setRange(r) });
+    this.hitViewer = new Viewer("Hit", {
+      slice: (n) => this.moveHit(n),
+      window: (w) => change({ window: w }),
+    });
+    this.queryStrip = new Strip({
+      label: "Slices of the query",
+      onSlice: (n) => this.moveQuery(n),
+      onRange: (r) => this.setRange(r),
+    });
     this.hitStrip = new Strip({ label: "Slices of the hit", onSlice: (n) => this.moveHit(n) });
     this.toolbar = new Toolbar(app.system.Windows ?? [], {
-      tool: (t) => this.setTool(t), window: (w) => change({ window: w }),
-      linked: () => change({ linked: !this.view.linked }), solid: () => change({ solid: !this.view.solid }),
+      tool: (t) => this.setTool(t),
+      window: (w) => change({ window: w }),
+      linked: () => change({ linked: !this.view.linked }),
+      solid: () => change({ solid: !this.view.solid }),
     });
-    this.selection = new Selection({ range: (r) => this.setRange(r), box: (box) => change({ box }) });
+    this.selection = new Selection({
+      range: (r) => this.setRange(r),
+      box: (box) => change({ box }),
+    });
     this.options = new Options(app.system.Scores ?? ["maxsim"], app.system.Limits, app.labels, {
-      change, search: () => this.search(),
+      change,
+      search: () => this.search(),
     });
     this.relevance = new Relevance((said) => this.side.hits.showRelevance(said));
     this.side = new Side(this.options, {
-      tab: (tab) => change({ tab }), cohort: () => this.#cohort(),
-      csv: () => saveCsv(this.result, this.relevance.said), json: () => saveJson(this.result), report: () => makeReport(this.#body()),
-      slice: (n) => this.moveQuery(n), range: (r) => this.setRange(r),
+      tab: (tab) => change({ tab }),
+      cohort: () => this.#cohort(),
+      csv: () => saveCsv(this.result, this.relevance.said),
+      json: () => saveJson(this.result),
+      report: () => makeReport(this.#body()),
+      slice: (n) => this.moveQuery(n),
+      range: (r) => this.setRange(r),
+      open: (id) => this.openHit(id),
     });
     this.#lay();
     for (const viewer of [this.queryViewer, this.hitViewer]) this.#watch(viewer);
@@ -61,25 +82,55 @@ export class CaseScreen {
     this.pairText = h("p", { class: "pair", "aria-live": "off" });
     this.queryStage = h("div", { class: "stage" }, this.queryViewer.element);
     this.hitStage = h("div", { class: "stage" }, this.hitViewer.element);
-    this.hitPane = h("section", { class: "pane hit", "aria-label": "Hit", hidden: true },
-      h("header", {}, this.hitTitle, this.relevance.element,
-        h("div", { class: "segments" },
-          button("‹", () => this.nextHit(-1), { "aria-label": "Previous hit", title: "Previous hit (P)" }),
-          button("›", () => this.nextHit(1), { "aria-label": "Next hit", title: "Next hit (N)" })),
-        button("✕", () => this.closeHit(), { class: "quiet icon", "aria-label": "Close the hit", title: "Close the hit (Esc)" })),
-      this.hitStage, this.hitStrip.element, this.pairText);
-    this.element = h("main", { class: "case", id: "main", tabindex: -1 },
+    this.hitPane = h(
+      "section",
+      { class: "pane hit", "aria-label": "Hit", hidden: true },
+      h(
+        "header",
+        {},
+        this.hitTitle,
+        this.relevance.element,
+        h(
+          "div",
+          { class: "segments" },
+          button("‹", () => this.nextHit(-1), {
+            "aria-label": "Previous hit",
+            title: "Previous hit (P)",
+          }),
+          button("›", () => this.nextHit(1), { "aria-label": "Next hit", title: "Next hit (N)" }),
+        ),
+        button("✕", () => this.closeHit(), {
+          class: "quiet icon",
+          "aria-label": "Close the hit",
+          title: "Close the hit (Esc)",
+        }),
+      ),
+      this.hitStage,
+      this.hitStrip.element,
+      this.pairText,
+    );
+    this.element = h(
+      "main",
+      { class: "case", id: "main", tabindex: -1 },
       this.toolbar.element,
-      h("section", { class: "pane query", "aria-label": "Query" },
-        h("header", {}, this.queryTitle), this.queryStage, this.queryStrip.element, this.selection.element),
+      h(
+        "section",
+        { class: "pane query", "aria-label": "Query" },
+        h("header", {}, this.queryTitle),
+        this.queryStage,
+        this.queryStrip.element,
+        this.selection.element,
+      ),
       this.hitPane,
-      this.side.element);
+      this.side.element,
+    );
   }
 
   #watch(viewer) {
     const here = () => {
       this.active = viewer;
-      for (const v of [this.queryViewer, this.hitViewer]) v.element.classList.toggle("active", v === viewer);
+      for (const v of [this.queryViewer, this.hitViewer])
+        v.element.classList.toggle("active", v === viewer);
     };
     viewer.element.addEventListener("focusin", here);
     // Browsers report a move when the layout moves under a resting pointer: that is nobody's choice.
@@ -125,8 +176,10 @@ export class CaseScreen {
     this.queryViewer.setNote("Query");
     this.queryStrip.setSlices(volume.Slices);
     this.selection.setVolume(volume);
-    this.queryTitle.replaceChildren(h("h2", { title: volume.VolumeId }, h("span", { class: "role" }, "Query"), volume.VolumeId),
-      h("p", { class: "facts" }, [...facts(volume), `${volume.Slices} slices`].join(" · ")));
+    this.queryTitle.replaceChildren(
+      h("h2", { title: volume.VolumeId }, h("span", { class: "role" }, "Query"), volume.VolumeId),
+      h("p", { class: "facts" }, [...facts(volume), `${volume.Slices} slices`].join(" · ")),
+    );
     this.side.showNothing(volume, view.upload);
     document.title = `${volume.VolumeId} · cmir`;
   }
@@ -164,16 +217,21 @@ export class CaseScreen {
     this.side.showSearching();
     const control = new AbortController();
     try {
-      const result = await postAndWait("search", body, { signal: control.signal, onProgress: (job) => {
-        if (!current()) control.abort();
-        this.side.showProgress(job);
-      } });
+      const result = await postAndWait("search", body, {
+        signal: control.signal,
+        onProgress: (job) => {
+          if (!current()) control.abort();
+          this.side.showProgress(job);
+        },
+      });
       if (!current()) return;
       this.asked = false;
       this.result = result;
       this.resultKey = key;
       this.element.classList.add("found");
-      this.side.showResult(result, this.view, (id) => formatView({ ...this.view, hit: id, slice: null, hitSlice: null }));
+      this.side.showResult(result, this.view, (id) =>
+        formatView({ ...this.view, hit: id, slice: null, hitSlice: null }),
+      );
       this.queryStrip.setBand(result.Contrast?.Slices ?? null);
       announce(`${result.Matches.length} similar volumes found.`);
       this.#known(result);
@@ -184,12 +242,15 @@ export class CaseScreen {
 
   /** What is nice to know of the hits, and comes after them. */
   async #known(result) {
-    this.relevance.setQuery(this.view.upload ? `${this.view.upload}/${this.view.volume}` : this.view.volume).catch(() => {});
+    this.relevance
+      .setQuery(this.view.upload ? `${this.view.upload}/${this.view.volume}` : this.view.volume)
+      .catch(() => {});
     try {
       const known = await volumesOf(result.Matches.map((m) => m.VolumeId));
       if (this.result === result) this.side.hits.showFacts(known);
     } catch (error) {
-      if (error.name !== "AbortError") toast(`Modality, age and sex of the hits are missing: ${error.message}`, "error");
+      if (error.name !== "AbortError")
+        toast(`Modality, age and sex of the hits are missing: ${error.message}`, "error");
     }
   }
 
@@ -206,13 +267,13 @@ export class CaseScreen {
       this.linking = null;
       this.queryStrip.setValues(null);
     } else if (this.hitVolume?.VolumeId !== hit || this.hitResult !== this.result) {
-      await this.#openHit(hit, current);
+      await this.#openHit(hit, current).catch((error) => current() && this.#hitFailed(hit, error));
       if (!current()) return;
     } else this.relevance.setMatch(this.match);
     this.hitPane.classList.remove("loading");
     this.#showPart();
     this.#showSlices();
-    await this.#showSolid(current);
+    await this.#showSolid();
   }
 
   /** The match of a volume: in the list, or, where it is not (a case of the evidence), asked for. */
@@ -242,14 +303,35 @@ export class CaseScreen {
     this.hitStrip.setValues(this.linking.ofHit(volume.Slices), range, match.MatchSlices);
     this.queryStrip.setValues(this.linking.ofQuery(this.volume.Slices), range, match.QuerySlices);
     this.hitTitle.replaceChildren(
-      h("h2", { title: id }, h("span", { class: "role match" }, match.Rank ? `Hit ${match.Rank}` : "Case"), id),
-      h("p", { class: "facts" }, [...facts(volume), `${volume.Slices} slices`].join(" · ")));
+      h(
+        "h2",
+        { title: id },
+        h("span", { class: "role match" }, match.Rank ? `Hit ${match.Rank}` : "Case"),
+        id,
+      ),
+      h("p", { class: "facts" }, [...facts(volume), `${volume.Slices} slices`].join(" · ")),
+    );
     this.relevance.setMatch(match);
     announce(`Hit ${match.Rank ?? ""}, ${id}, is open.`);
     const { slice, hitSlice } = this.view;
     if (slice === null || hitSlice === null)
-      this.view = { ...this.view, slice: slice ?? match.BestPair.QuerySlice, hitSlice: hitSlice ?? this.linking.of(slice)?.[1] ?? match.BestPair.MatchSlice };
+      this.view = {
+        ...this.view,
+        slice: slice ?? match.BestPair.QuerySlice,
+        hitSlice: hitSlice ?? this.linking.of(slice)?.[1] ?? match.BestPair.MatchSlice,
+      };
     this.app.go(this.view, { push: false, quiet: true });
+  }
+
+  /** The list stays: another hit may open. */
+  #hitFailed(id, error) {
+    this.hitVolume = null;
+    this.linking = null;
+    this.queryStrip.setValues(null);
+    this.hitStrip.setSlices(1);
+    this.hitTitle.replaceChildren(h("h2", {}, id));
+    this.hitViewer.fail(`This hit cannot be shown: ${error.message}`);
+    this.pairText.replaceChildren(button("Try again", () => this.show(this.view)));
   }
 
   openHit(id) {
@@ -300,26 +382,55 @@ export class CaseScreen {
     this.hitStrip.setSlice(hitAt);
     const match = this.linking.of(at);
     this.pairText.replaceChildren(
-      !match ? h("span", { class: "soft" }, `Query slice ${at} was not searched with`)
-        : match[1] === hitAt ? h("span", {}, h("b", {}, at), " ↔ ", h("b", {}, hitAt), ` similarity ${match[2].toFixed(4)}`)
-          : h("span", { class: "soft" }, `Query slice ${at} matched slice ${match[1]} (${match[2].toFixed(4)})`),
-      h("span", { class: "soft" }, `score ${this.match.Score.toFixed(4)}, matched run ${this.match.MatchSlices.join("–")}`));
-    this.solid?.moveTo(at, hitAt);
+      !match
+        ? h("span", { class: "soft" }, `Query slice ${at} was not searched with`)
+        : match[1] === hitAt
+          ? h(
+              "span",
+              {},
+              h("b", {}, at),
+              " ↔ ",
+              h("b", {}, hitAt),
+              ` similarity ${match[2].toFixed(4)}`,
+            )
+          : h(
+              "span",
+              { class: "soft" },
+              `Query slice ${at} matched slice ${match[1]} (${match[2].toFixed(4)})`,
+            ),
+      h(
+        "span",
+        { class: "soft" },
+        `score ${this.match.Score.toFixed(4)}, matched run ${this.match.MatchSlices.join("–")}`,
+      ),
+    );
   }
 
   // ---- What is searched with, tools
 
   #showPart() {
     const range = this.view.slices ?? [0, this.volume.Slices - 1];
-    this.queryStrip.setRange([clamp(range[0], this.volume.Slices), clamp(range[1], this.volume.Slices)]);
+    this.queryStrip.setRange([
+      clamp(range[0], this.volume.Slices),
+      clamp(range[1], this.volume.Slices),
+    ]);
     this.queryViewer.setBox(this.view.box);
     this.queryViewer.setRange(range);
     this.selection.show(this.view.slices, this.view.box);
     this.options.show(this.view, this.volume.Slices, false);
-    this.side.showStale(this.result !== null && this.view.searched && this.resultKey !== this.#key());
+    this.side.showStale(
+      this.result !== null && this.view.searched && this.resultKey !== this.#key(),
+    );
     this.side.showTab(this.view.tab);
-    this.toolbar.show({ tool: this.tool, window: this.view.window, linked: this.view.linked, solid: this.view.solid, open: Boolean(this.hitVolume) });
-    for (const viewer of [this.queryViewer, this.hitViewer]) viewer.setTool(viewer === this.hitViewer && this.tool === "box" ? "scroll" : this.tool);
+    this.toolbar.show({
+      tool: this.tool,
+      window: this.view.window,
+      linked: this.view.linked,
+      solid: this.view.solid,
+      open: Boolean(this.hitVolume),
+    });
+    for (const viewer of [this.queryViewer, this.hitViewer])
+      viewer.setTool(viewer === this.hitViewer && this.tool === "box" ? "scroll" : this.tool);
   }
 
   setRange(range) {
@@ -337,7 +448,10 @@ export class CaseScreen {
   /** A box drawn on one slice holds for some slices around it, unless a range was set. */
   #boxDrawn(box) {
     const at = this.queryViewer.slice;
-    const slices = this.view.slices ?? [clamp(at - 4, this.volume.Slices), clamp(at + 4, this.volume.Slices)];
+    const slices = this.view.slices ?? [
+      clamp(at - 4, this.volume.Slices),
+      clamp(at + 4, this.volume.Slices),
+    ];
     this.tool = "scroll";
     this.change({ box, slices });
   }
@@ -355,23 +469,25 @@ export class CaseScreen {
     }
   }
 
-  // ---- 3-D
+  /** What 3-D shows: the query, and the hit if one is open; nothing where it is not asked for. */
+  #solidStages() {
+    if (!this.view.solid) return [];
+    const of = (viewer, stage, upload, move) => ({
+      stage,
+      volume: viewer.volume,
+      upload,
+      window: viewer.shownWindow,
+      slice: viewer.slice,
+      move,
+    });
+    const query = of(this.queryViewer, this.queryStage, this.view.upload, (n) => this.moveQuery(n));
+    if (!this.hitVolume) return [query];
+    return [query, of(this.hitViewer, this.hitStage, null, (n) => this.moveHit(n))];
+  }
 
-  async #showSolid(current) {
-    const wanted = this.view.solid && this.volume;
-    const key = wanted ? `${this.volumeKey} ${this.hitVolume?.VolumeId ?? ""}` : null;
-    if (this.solidKey === key) return;
-    this.solid?.close();
-    this.solid = null;
-    this.solidKey = key;
-    if (!wanted) return;
-    const stages = [{ stage: this.queryStage, volume: this.volume, upload: this.view.upload, window: this.queryViewer.shownWindow, move: (n) => this.moveQuery(n) }];
-    if (this.hitVolume) stages.push({ stage: this.hitStage, volume: this.hitVolume, upload: null, window: this.hitViewer.shownWindow, move: (n) => this.moveHit(n) });
+  async #showSolid() {
     try {
-      const pair = await solidPair(stages, this.app.system.Archive.Plane);
-      if (!current() && this.solidKey !== key) return pair.close();
-      this.solid = pair;
-      pair.moveTo(this.queryViewer.slice, this.hitViewer.slice);
+      await this.solid.show(this.#solidStages());
     } catch (error) {
       toast(`3-D: ${error.message}`, "error");
       this.change({ solid: false });
@@ -380,7 +496,7 @@ export class CaseScreen {
 
   close() {
     this.#turn++;
-    this.solid?.close();
+    this.solid.close();
     this.queryViewer.close();
     this.hitViewer.close();
   }

@@ -16,17 +16,37 @@ export async function saveCohort(result, relevance, query) {
       const said = relevance.get(m.VolumeId);
       const checked = relevant.length ? said === true : said !== false;
       const box = h("input", { type: "checkbox", checked, value: m.VolumeId });
-      return h("li", {}, h("label", {}, box, h("span", { class: "rank" }, m.Rank), ` ${m.VolumeId}`));
+      return h(
+        "li",
+        {},
+        h("label", {}, box, h("span", { class: "rank" }, m.Rank), ` ${m.VolumeId}`),
+      );
     });
-    const form = h("form", { onsubmit: (event) => {
-        event.preventDefault();
-        const Volumes = [...form.querySelectorAll("input:checked")].map((b) => b.value);
-        if (Volumes.length) close({ Name: name.value.trim(), Note: note.value, Volumes });
-        else toast("Choose at least one volume.", "error");
-      } },
-      field("Name", name), field("Note", note),
-      h("fieldset", {}, h("legend", {}, relevant.length ? "Volumes: those marked relevant are chosen" : "Volumes"), h("ol", { class: "choose" }, boxes)),
-      h("footer", {}, button("Cancel", () => close()), h("button", { type: "submit", class: "primary" }, "Save")));
+    const form = h(
+      "form",
+      {
+        onsubmit: (event) => {
+          event.preventDefault();
+          const Volumes = [...form.querySelectorAll("input:checked")].map((b) => b.value);
+          if (Volumes.length) close({ Name: name.value.trim(), Note: note.value, Volumes });
+          else toast("Choose at least one volume.", "error");
+        },
+      },
+      field("Name", name),
+      field("Note", note),
+      h(
+        "fieldset",
+        {},
+        h("legend", {}, relevant.length ? "Volumes: those marked relevant are chosen" : "Volumes"),
+        h("ol", { class: "choose" }, boxes),
+      ),
+      h(
+        "footer",
+        {},
+        button("Cancel", () => close()),
+        h("button", { type: "submit", class: "primary" }, "Save"),
+      ),
+    );
     return form;
   });
   if (!kept) return;
@@ -37,25 +57,45 @@ export async function saveCohort(result, relevance, query) {
 function row(cohort, list) {
   const path = `cohorts/${encodeURIComponent(cohort.CohortId)}`;
   const n = Array.isArray(cohort.Volumes) ? cohort.Volumes.length : cohort.Volumes;
-  const item = h("li", {},
-    h("div", {}, h("b", {}, cohort.Name), h("p", { class: "soft" }, `${n} volumes`, cohort.Created ? ` · ${cohort.Created.slice(0, 10)}` : "", cohort.User ? ` · ${cohort.User}` : ""),
-      cohort.Note ? h("p", {}, cohort.Note) : null),
+  const item = h(
+    "li",
+    {},
+    h(
+      "div",
+      {},
+      h("b", {}, cohort.Name),
+      h(
+        "p",
+        { class: "soft" },
+        `${n} volumes`,
+        cohort.Created ? ` · ${cohort.Created.slice(0, 10)}` : "",
+        cohort.User ? ` · ${cohort.User}` : "",
+      ),
+      cohort.Note ? h("p", {}, cohort.Note) : null,
+    ),
     h("a", { class: "button", href: url(`${path}.csv`), download: "" }, "CSV"),
     h("a", { class: "button", href: url(`${path}.json`), download: "" }, "JSON"),
-    button("Delete", async () => {
-      if (!confirm(`Delete the cohort “${cohort.Name}”? Its volumes stay in the archive.`)) return;
-      try {
-        await remove(path);
-        item.remove();
-        if (!list.children.length) list.replaceWith(empty());
-      } catch (error) {
-        toast(error.message, "error");
-      }
-    }, { class: "quiet", "aria-label": `Delete ${cohort.Name}` }));
+    button(
+      "Delete",
+      async () => {
+        if (!confirm(`Delete the cohort “${cohort.Name}”? Its volumes stay in the archive.`))
+          return;
+        try {
+          await remove(path);
+          item.remove();
+          if (!list.children.length) list.replaceWith(empty());
+        } catch (error) {
+          toast(error.message, "error");
+        }
+      },
+      { class: "quiet", "aria-label": `Delete ${cohort.Name}` },
+    ),
+  );
   return item;
 }
 
-const empty = () => h("p", { class: "nothing" }, "No cohorts yet. Save one from the hits of a search.");
+const empty = () =>
+  h("p", { class: "nothing" }, "No cohorts yet. Save one from the hits of a search.");
 
 export async function showCohorts() {
   const { Cohorts } = await get("cohorts");

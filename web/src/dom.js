@@ -13,7 +13,9 @@ function fill(element, properties, children) {
       element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
+  element.append(
+    ...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false),
+  );
   return element;
 }
 
@@ -35,7 +37,12 @@ let fields = 0;
 /** A labelled form control. */
 export function field(label, control, properties = {}) {
   control.id ||= `field-${++fields}`;
-  return h("div", { class: "field", ...properties }, h("label", { for: control.id }, label), control);
+  return h(
+    "div",
+    { class: "field", ...properties },
+    h("label", { for: control.id }, label),
+    control,
+  );
 }
 
 export function select(options, value, onchange, properties = {}) {

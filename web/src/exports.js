@@ -6,7 +6,8 @@ import { h, button, dialog, save } from "./dom.js";
 import { postAndWait, ApiError } from "./api.js";
 import { csv } from "./format.js";
 
-const fileName = (result, end) => `similar-to-${result.Query.VolumeId.replace(/[^\w.-]+/g, "_")}.${end}`;
+const fileName = (result, end) =>
+  `similar-to-${result.Query.VolumeId.replace(/[^\w.-]+/g, "_")}.${end}`;
 
 export function saveJson(result) {
   save(fileName(result, "json"), "application/json", JSON.stringify(result, null, 1) + "\n");
@@ -14,10 +15,35 @@ export function saveJson(result) {
 
 export function hitsTable(result, relevance) {
   const labels = [...new Set(result.Matches.flatMap((m) => Object.keys(m.Labels ?? {})))].sort();
-  const head = ["Rank", "VolumeId", "Score", "PatientId", "StudyInstanceUID", "SeriesInstanceUID", "QueryFirst", "QueryLast",
-    "MatchFirst", "MatchLast", "MatchFirstMm", "MatchLastMm", "Relevant", ...labels];
-  const rows = result.Matches.map((m) => [m.Rank, m.VolumeId, m.Score, m.PatientId, m.StudyInstanceUID, m.SeriesInstanceUID,
-    ...m.QuerySlices, ...m.MatchSlices, ...(m.MatchMm ?? ["", ""]), relevance.get(m.VolumeId) ?? "", ...labels.map((l) => m.Labels?.[l])]);
+  const head = [
+    "Rank",
+    "VolumeId",
+    "Score",
+    "PatientId",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "QueryFirst",
+    "QueryLast",
+    "MatchFirst",
+    "MatchLast",
+    "MatchFirstMm",
+    "MatchLastMm",
+    "Relevant",
+    ...labels,
+  ];
+  const rows = result.Matches.map((m) => [
+    m.Rank,
+    m.VolumeId,
+    m.Score,
+    m.PatientId,
+    m.StudyInstanceUID,
+    m.SeriesInstanceUID,
+    ...m.QuerySlices,
+    ...m.MatchSlices,
+    ...(m.MatchMm ?? ["", ""]),
+    relevance.get(m.VolumeId) ?? "",
+    ...labels.map((l) => m.Labels?.[l]),
+  ]);
   return csv([head, ...rows]);
 }
 
@@ -31,7 +57,11 @@ export async function makeReport(body) {
   await dialog("Report", (close) => {
     const bar = h("progress", { "aria-label": "Progress" });
     const text = h("p", { role: "status" }, "The report is being written…");
-    const footer = h("footer", {}, button("Cancel", () => close()));
+    const footer = h(
+      "footer",
+      {},
+      button("Cancel", () => close()),
+    );
     postAndWait("report", body, {
       signal: control.signal,
       onProgress({ Progress: p }) {
@@ -42,16 +72,25 @@ export async function makeReport(body) {
     }).then(
       ({ Report }) => {
         bar.remove();
-        text.textContent = "The report is ready: one page with pictures of the query and the hits at their matching slices.";
-        const link = h("a", { class: "button primary", href: Report, download: "" }, "Save the report");
-        footer.replaceChildren(button("Close", () => close()), link);
+        text.textContent =
+          "The report is ready: one page with pictures of the query and the hits at their matching slices.";
+        const link = h(
+          "a",
+          { class: "button primary", href: Report, download: "" },
+          "Save the report",
+        );
+        footer.replaceChildren(
+          button("Close", () => close()),
+          link,
+        );
         link.focus();
       },
       (error) => {
         if (error.name === "AbortError") return;
         bar.remove();
         text.className = "warning";
-        text.textContent = error instanceof ApiError ? error.message : "The report could not be written.";
+        text.textContent =
+          error instanceof ApiError ? error.message : "The report could not be written.";
       },
     );
     return [text, bar, footer];
@@ -61,8 +100,13 @@ export async function makeReport(body) {
 
 /** The menu behind "Export". */
 export function exportMenu(on) {
-  const menu = h("div", { class: "menu", popover: "auto", id: "export-menu" },
-    button("Hits as a table (CSV)", on.csv), button("Result with all matches (JSON)", on.json), button("Report with pictures", on.report));
+  const menu = h(
+    "div",
+    { class: "menu", popover: "auto", id: "export-menu" },
+    button("Hits as a table (CSV)", on.csv),
+    button("Result with all matches (JSON)", on.json),
+    button("Report with pictures", on.report),
+  );
   menu.addEventListener("click", () => menu.hidePopover());
   const open = button("Export", () => {}, { popovertarget: "export-menu", class: "quiet" });
   menu.addEventListener("beforetoggle", (e) => {
@@ -73,4 +117,3 @@ export function exportMenu(on) {
   });
   return [open, menu];
 }
-

@@ -13,24 +13,57 @@ export class Filter {
     const age = { type: "number", min: 0, max: 150, inputmode: "numeric" };
     const year = { type: "number", min: 1900, max: 2100, inputmode: "numeric" };
     this.fields = {
-      modality: select([["", "any"], ["CT", "CT"], ["MR", "MR"]], "", changed),
-      sex: select([["", "any"], ["F", "female"], ["M", "male"], ["O", "other"]], "", changed),
+      modality: select(
+        [
+          ["", "any"],
+          ["CT", "CT"],
+          ["MR", "MR"],
+        ],
+        "",
+        changed,
+      ),
+      sex: select(
+        [
+          ["", "any"],
+          ["F", "female"],
+          ["M", "male"],
+          ["O", "other"],
+        ],
+        "",
+        changed,
+      ),
       body: input({ type: "text", placeholder: "any", maxlength: 64 }),
-      ageFrom: input(age), ageTo: input(age), yearFrom: input(year), yearTo: input(year),
+      ageFrom: input(age),
+      ageTo: input(age),
+      yearFrom: input(year),
+      yearTo: input(year),
     };
     this.rest = h("input", {
-      type: "text", onchange: changed, spellcheck: "false", autocapitalize: "off", maxlength: 1000,
+      type: "text",
+      onchange: changed,
+      spellcheck: "false",
+      autocapitalize: "off",
+      maxlength: 1000,
       placeholder: "cancer_flag = 1 and Slices > 40",
     });
     const f = this.fields;
     const fromTo = (name, from, to) =>
-      h("fieldset", { class: "fromto" }, h("legend", {}, name),
-        h("label", {}, h("span", { class: "sr" }, `${name} from`), from), h("span", { "aria-hidden": "true" }, "to"),
-        h("label", {}, h("span", { class: "sr" }, `${name} to`), to));
+      h(
+        "fieldset",
+        { class: "fromto" },
+        h("legend", {}, name),
+        h("label", {}, h("span", { class: "sr" }, `${name} from`), from),
+        h("span", { "aria-hidden": "true" }, "to"),
+        h("label", {}, h("span", { class: "sr" }, `${name} to`), to),
+      );
     this.element = h(
-      "div", { class: "filter" },
-      field("Modality", f.modality), field("Sex", f.sex), field("Body part", f.body),
-      fromTo("Age", f.ageFrom, f.ageTo), fromTo("Study year", f.yearFrom, f.yearTo),
+      "div",
+      { class: "filter" },
+      field("Modality", f.modality),
+      field("Sex", f.sex),
+      field("Body part", f.body),
+      fromTo("Age", f.ageFrom, f.ageTo),
+      fromTo("Study year", f.yearFrom, f.yearTo),
       labels.length ? this.#labelClause(labels) : null,
       field("Condition", this.rest, { class: "field wide" }),
     );
@@ -39,7 +72,8 @@ export class Filter {
   /** Adds "label = value" to the condition: nobody knows by heart what labels an archive has. */
   #labelClause(labels) {
     const options = labels.flatMap(({ Name, Values }) =>
-      Values.slice(0, 12).map((v) => [JSON.stringify([Name, v]), `${Name} = ${v}`]));
+      Values.slice(0, 12).map((v) => [JSON.stringify([Name, v]), `${Name} = ${v}`]),
+    );
     const choose = select([["", "add a label…"], ...options], "", (key) => {
       if (!key) return;
       const [name, value] = JSON.parse(key);
@@ -53,7 +87,9 @@ export class Filter {
   }
 
   get value() {
-    const fields = Object.fromEntries(Object.entries(this.fields).map(([k, e]) => [k, e.value.trim()]));
+    const fields = Object.fromEntries(
+      Object.entries(this.fields).map(([k, e]) => [k, e.value.trim()]),
+    );
     return formatWhere({ fields, rest: this.rest.value });
   }
 

@@ -38,7 +38,8 @@ export function facts(volume) {
 
 /** How often such votes were right in this archive, in a sentence; as cmir search says it. */
 export function calibration(c) {
-  if (!c) return "Not calibrated in this archive (cmir calibrate): how often such votes are right is not known.";
+  if (!c)
+    return "Not calibrated in this archive (cmir calibrate): how often such votes are right is not known.";
   if (c.Queries === 0) return "Too few labelled cases to say how often such votes are right here.";
   let text;
   if (c.Kind === "number")

@@ -30,7 +30,10 @@ export function place({ width, height }, view, zoom = 1, pan = [0, 0]) {
 const within = (x) => Math.min(1, Math.max(0, x));
 
 /** A point of the view as fractions of the slice. */
-export const toSlice = (at, [x, y]) => [within((x - at.left) / at.width), within((y - at.top) / at.height)];
+export const toSlice = (at, [x, y]) => [
+  within((x - at.left) / at.width),
+  within((y - at.top) / at.height),
+];
 export const toView = (at, [fx, fy]) => [at.left + fx * at.width, at.top + fy * at.height];
 
 /** Millimetres between two points given as fractions of the slice. */

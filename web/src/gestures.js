@@ -23,7 +23,9 @@ function move(viewer, by) {
 const TOOLS = {
   scroll(viewer, from) {
     const first = viewer.slice;
-    return { move: (p) => move(viewer, first + Math.round((p[1] - from[1]) / SCROLL_PX) - viewer.slice) };
+    return {
+      move: (p) => move(viewer, first + Math.round((p[1] - from[1]) / SCROLL_PX) - viewer.slice),
+    };
   },
 
   window(viewer, from) {
@@ -40,7 +42,11 @@ const TOOLS = {
   },
 
   measure(viewer, from) {
-    const ruler = { slice: viewer.slice, from: viewer.fractionsAt(from), to: viewer.fractionsAt(from) };
+    const ruler = {
+      slice: viewer.slice,
+      from: viewer.fractionsAt(from),
+      to: viewer.fractionsAt(from),
+    };
     viewer.rulers.push(ruler);
     return {
       move(p) {
@@ -65,7 +71,8 @@ const TOOLS = {
       },
       end(p) {
         viewer.drafted = null;
-        if (Math.hypot(p[0] - from[0], p[1] - from[1]) >= 6) viewer.finishBox(a, viewer.fractionsAt(p));
+        if (Math.hypot(p[0] - from[0], p[1] - from[1]) >= 6)
+          viewer.finishBox(a, viewer.fractionsAt(p));
         viewer.draw();
       },
     };
@@ -110,7 +117,9 @@ export function pointers(viewer) {
   const fingers = new Map();
   let active = null;
 
-  element.addEventListener("wheel", (event) => viewer.volume && wheel(viewer, event), { passive: false });
+  element.addEventListener("wheel", (event) => viewer.volume && wheel(viewer, event), {
+    passive: false,
+  });
   element.addEventListener("contextmenu", (event) => event.preventDefault());
   element.addEventListener("dblclick", () => viewer.resetView());
   element.addEventListener("pointerdown", (event) => {

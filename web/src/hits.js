@@ -16,7 +16,10 @@ export async function volumesOf(ids, signal) {
   for (let i = 0; i < ids.length; i += AT_ONCE) {
     const some = ids.slice(i, i + AT_ONCE);
     const where = some.map((id) => `VolumeId = ${text(id)}`).join(" or ");
-    const { Volumes } = await get(`volumes${query({ where, limit: AT_ONCE })}`, { signal, quiet: true });
+    const { Volumes } = await get(`volumes${query({ where, limit: AT_ONCE })}`, {
+      signal,
+      quiet: true,
+    });
     for (const v of Volumes) known.set(v.VolumeId, v);
   }
   return known;
@@ -24,10 +27,28 @@ export async function volumesOf(ids, signal) {
 
 function labels(values) {
   const all = Object.entries(values ?? {});
-  return h("ul", { class: "labels" },
-    all.slice(0, 5).map(([name, value]) =>
-      h("li", { title: `${name}: ${value}` }, h("span", { class: "soft" }, name), " ", value)),
-    all.length > 5 ? h("li", { class: "soft", title: all.slice(5).map((l) => l.join(": ")).join("\n") }, `+${all.length - 5}`) : null);
+  return h(
+    "ul",
+    { class: "labels" },
+    all
+      .slice(0, 5)
+      .map(([name, value]) =>
+        h("li", { title: `${name}: ${value}` }, h("span", { class: "soft" }, name), " ", value),
+      ),
+    all.length > 5
+      ? h(
+          "li",
+          {
+            class: "soft",
+            title: all
+              .slice(5)
+              .map((l) => l.join(": "))
+              .join("\n"),
+          },
+          `+${all.length - 5}`,
+        )
+      : null,
+  );
 }
 
 /** Where in the volume the matched run lies. */
@@ -51,33 +72,68 @@ export class Hits {
     const at = match.BestPair.MatchSlice;
     const thumbnail = h("img", {
       src: `${url(volumePath(match.VolumeId))}/thumbnail.png${query({ slice: at, centre: view.window?.centre, width: view.window?.width })}`,
-      alt: "", width: 84, height: 84, loading: "lazy", decoding: "async",
+      alt: "",
+      width: 84,
+      height: 84,
+      loading: "lazy",
+      decoding: "async",
       onerror: (e) => e.target.classList.add("missing"),
     });
     const fact = h("p", { class: "facts" });
     const where = h("p", { class: "where" }, "slices ", h("b", {}, match.MatchSlices.join("–")));
     const verdict = h("span", { class: "verdict" });
-    const link = h("a", { href: formatView({ ...view, hit: match.VolumeId, slice: null, hitSlice: null }) },
-      h("span", { class: "rank" }, match.Rank), thumbnail,
-      h("div", { class: "what" },
-        h("p", { class: "name" }, h("b", { title: match.VolumeId }, match.VolumeId), verdict, h("span", { class: "score", title: "score; 1 is the same" }, score(match.Score))),
-        fact, where, labels(match.Labels)));
+    const link = h(
+      "a",
+      { href: formatView({ ...view, hit: match.VolumeId, slice: null, hitSlice: null }) },
+      h("span", { class: "rank" }, match.Rank),
+      thumbnail,
+      h(
+        "div",
+        { class: "what" },
+        h(
+          "p",
+          { class: "name" },
+          h("b", { title: match.VolumeId }, match.VolumeId),
+          verdict,
+          h("span", { class: "score", title: "score; 1 is the same" }, score(match.Score)),
+        ),
+        fact,
+        where,
+        labels(match.Labels),
+      ),
+    );
     return { element: h("li", {}, link), link, fact, where, verdict, match };
   }
 
   show(result, view) {
     this.cards.clear();
     const n = result.Matches.length;
-    const of = result.Candidates === n ? `${n} volumes` : `best ${n} of ${result.Candidates} volumes`;
-    this.head.textContent = n === 0 ? "" : `${of} · ${result.ScoreType} · ${Math.max(1, Math.round(1000 * result.Seconds))} ms`;
-    this.list.replaceChildren(...result.Matches.map((match) => {
-      const card = this.#card(match, view);
-      this.cards.set(match.VolumeId, card);
-      return card.element;
-    }));
+    const of =
+      result.Candidates === n ? `${n} volumes` : `best ${n} of ${result.Candidates} volumes`;
+    this.head.textContent =
+      n === 0
+        ? ""
+        : `${of} · ${result.ScoreType} · ${Math.max(1, Math.round(1000 * result.Seconds))} ms`;
+    this.list.replaceChildren(
+      ...result.Matches.map((match) => {
+        const card = this.#card(match, view);
+        this.cards.set(match.VolumeId, card);
+        return card.element;
+      }),
+    );
     if (n === 0)
-      this.list.replaceChildren(h("li", { class: "nothing" }, h("h3", {}, "No volume passed"),
-        h("p", {}, "The filter, or what is left out of the ranking, leaves none. Loosen them in the options and search again.")));
+      this.list.replaceChildren(
+        h(
+          "li",
+          { class: "nothing" },
+          h("h3", {}, "No volume passed"),
+          h(
+            "p",
+            {},
+            "The filter, or what is left out of the ranking, leaves none. Loosen them in the options and search again.",
+          ),
+        ),
+      );
   }
 
   showFacts(known) {
@@ -103,7 +159,8 @@ export class Hits {
     for (const [id, card] of this.cards) {
       card.link.setAttribute("href", formatView({ ...view, hit: id, slice: null, hitSlice: null }));
       if (id === view.hit) {
-        if (card.link.getAttribute("aria-current") !== "true") card.element.scrollIntoView({ block: "nearest" });
+        if (card.link.getAttribute("aria-current") !== "true")
+          card.element.scrollIntoView({ block: "nearest" });
         card.link.setAttribute("aria-current", "true");
       } else card.link.removeAttribute("aria-current");
     }

@@ -21,7 +21,11 @@ const CASE = [
   [["Escape"], "close the hit", (s) => s.closeHit()],
   [["r"], "hit is relevant", (s) => s.view.hit && s.relevance.toggle(true)],
   [["i"], "hit is not relevant", (s) => s.view.hit && s.relevance.toggle(false)],
-  [["e"], "hits or evidence", (s) => s.change({ tab: s.view.tab === "hits" ? "evidence" : "hits" })],
+  [
+    ["e"],
+    "hits or evidence",
+    (s) => s.change({ tab: s.view.tab === "hits" ? "evidence" : "hits" }),
+  ],
   [["l"], "link or unlink the two", (s) => s.change({ linked: !s.view.linked })],
   [["v"], "tool: scroll", (s) => s.setTool("scroll")],
   [["w"], "tool: window", (s) => s.setTool("window")],
@@ -43,9 +47,11 @@ function preset(screen, key) {
 function taken(event) {
   const at = event.target;
   if (document.querySelector("dialog[open], :popover-open")) return true;
-  if (at.matches("input, textarea, select, [contenteditable]")) return event.key !== "Escape" || !at.matches("input");
+  if (at.matches("input, textarea, select, [contenteditable]"))
+    return event.key !== "Escape" || !at.matches("input");
   if (event.key === "Enter") return at.matches("button, a, summary, [role=tab]");
-  if (/^(Arrow|Page|Home|End)/.test(event.key)) return at.matches("[role=tab], .handle") || Boolean(at.closest(".panel"));
+  if (/^(Arrow|Page|Home|End)/.test(event.key))
+    return at.matches("[role=tab], .handle") || Boolean(at.closest(".panel"));
   return false;
 }
 
@@ -71,10 +77,36 @@ export function listen(app) {
 }
 
 export function help() {
-  const line = (keys, what) => [h("dt", {}, keys.map((k) => h("kbd", {}, NAMES[k] ?? k))), h("dd", {}, what)];
+  const line = (keys, what) => [
+    h(
+      "dt",
+      {},
+      keys.map((k) => h("kbd", {}, NAMES[k] ?? k)),
+    ),
+    h("dd", {}, what),
+  ];
   return dialog("Keyboard and mouse", () => [
-    h("dl", { class: "keys" }, CASE.map(([keys, what]) => line(keys, what)), line(["1", "…", "9"], "windows, in the order of the buttons"),
-      line(["/"], "find volumes (archive)"), line(["?"], "this help")),
-    h("p", { class: "soft" }, "Arrows move the viewer at which the pointer or the focus was last. Wheel: slices; with Ctrl, or two fingers: zoom; middle button: pan; right button: window; double click: as a whole."),
+    h(
+      "dl",
+      { class: "keys" },
+      CASE.map(([keys, what]) => line(keys, what)),
+      line(["1", "…", "9"], "windows, in the order of the buttons"),
+      line(["/"], "find volumes (archive)"),
+      line(["?"], "this help"),
+    ),
+    h(
+      "p",
+      { class: "soft" },
+      "Arrows move the viewer at which the pointer or the focus was last. Wheel: slices; with Ctrl, or two fingers: zoom; middle button: pan; right button: window; double click: as a whole.",
+    ),
+    h(
+      "p",
+      {},
+      h(
+        "a",
+        { href: "/licences.txt", target: "_blank", rel: "noopener" },
+        "Licences of what the page is made of",
+      ),
+    ),
   ]);
 }

@@ -38,31 +38,80 @@ const bar = {
   where: h("nav", { "aria-label": "Where" }),
   user: h("span", { class: "user" }),
   progress: h("div", { class: "busy", hidden: true }),
-  offline: h("p", { class: "offline", role: "alert", hidden: true }, "No network: what is on the screen stays, nothing new can be had."),
+  offline: h(
+    "p",
+    { class: "offline", role: "alert", hidden: true },
+    "No network: what is on the screen stays, nothing new can be had.",
+  ),
 };
 const place = h("div", { id: "screen" });
 let screen = null;
 
 function frame() {
-  const cohorts = button("Cohorts", () => showCohorts().catch((e) => toast(e.message, "error")), { class: "quiet" });
+  const cohorts = button("Cohorts", () => showCohorts().catch((e) => toast(e.message, "error")), {
+    class: "quiet",
+  });
   document.getElementById("app").replaceChildren(
-    h("a", { class: "skip", href: "#main", onclick: (e) => { e.preventDefault(); document.getElementById("main")?.focus(); } }, "Skip to the content"),
-    h("header", { class: "top" },
-      h("a", { class: "brand", href: "#/" }, "cmir"), bar.where,
+    h(
+      "a",
+      {
+        class: "skip",
+        href: "#main",
+        onclick: (e) => {
+          e.preventDefault();
+          document.getElementById("main")?.focus();
+        },
+      },
+      "Skip to the content",
+    ),
+    h(
+      "header",
+      { class: "top" },
+      h("a", { class: "brand", href: "#/" }, "cmir"),
+      bar.where,
       h("p", { class: "notice" }, "Research use only, not for diagnosis"),
-      h("div", { class: "right" }, cohorts, button("◐", toggleTheme, { class: "quiet icon", "aria-label": "Light or dark", title: "Light or dark" }),
-        button("?", help, { class: "quiet icon", "aria-label": "Keyboard and mouse", title: "Keyboard and mouse (?)" }), bar.user),
-      bar.progress),
-    bar.offline, place,
-    h("div", { id: "toast", role: "status" }), h("div", { id: "live", class: "sr", "aria-live": "polite" }));
+      h(
+        "div",
+        { class: "right" },
+        cohorts,
+        button("◐", toggleTheme, {
+          class: "quiet icon",
+          "aria-label": "Light or dark",
+          title: "Light or dark",
+        }),
+        button("?", help, {
+          class: "quiet icon",
+          "aria-label": "Keyboard and mouse",
+          title: "Keyboard and mouse (?)",
+        }),
+        bar.user,
+      ),
+      bar.progress,
+    ),
+    bar.offline,
+    place,
+    h("div", { id: "toast", role: "status" }),
+    h("div", { id: "live", class: "sr", "aria-live": "polite" }),
+  );
 }
 
 function showWhere(view) {
   const { Archive } = app.system;
   const total = `${Archive.Volumes} volumes`;
-  bar.where.replaceChildren(h("a", { href: "#/", "aria-current": view.screen === "archive" ? "page" : null }, "Archive ", h("small", {}, total)));
+  bar.where.replaceChildren(
+    h(
+      "a",
+      { href: "#/", "aria-current": view.screen === "archive" ? "page" : null },
+      "Archive ",
+      h("small", {}, total),
+    ),
+  );
   if (view.upload && app.may("contributor"))
-    bar.where.append(button("Add this scan to the archive", () => addUpload(app, view.upload).catch((e) => toast(e.message, "error"))));
+    bar.where.append(
+      button("Add this scan to the archive", () =>
+        addUpload(app, view.upload).catch((e) => toast(e.message, "error")),
+      ),
+    );
 }
 
 function show(view, navigated = false) {
@@ -82,10 +131,17 @@ function showUser() {
   const { User, Role, LoginRequired } = app.system;
   bar.user.replaceChildren();
   if (!LoginRequired) return;
-  bar.user.append(h("span", { class: "soft", title: Role }, `${User} · ${Role}`), button("Log out", async () => {
-    await remove("session").catch(() => {});
-    askLogin();
-  }, { class: "quiet" }));
+  bar.user.append(
+    h("span", { class: "soft", title: Role }, `${User} · ${Role}`),
+    button(
+      "Log out",
+      async () => {
+        await remove("session").catch(() => {});
+        askLogin();
+      },
+      { class: "quiet" },
+    ),
+  );
 }
 
 function askLogin() {
@@ -99,8 +155,19 @@ function askLogin() {
 }
 
 function unreachable(error) {
-  place.replaceChildren(h("main", { class: "loginscreen", id: "main" }, h("div", { class: "failed", role: "alert" },
-    h("h1", {}, "The service does not answer"), h("p", {}, error.message), button("Try again", start, { class: "primary" }))));
+  place.replaceChildren(
+    h(
+      "main",
+      { class: "loginscreen", id: "main" },
+      h(
+        "div",
+        { class: "failed", role: "alert" },
+        h("h1", {}, "The service does not answer"),
+        h("p", {}, error.message),
+        button("Try again", start, { class: "primary" }),
+      ),
+    ),
+  );
 }
 
 async function start() {
@@ -121,8 +188,14 @@ async function start() {
 function listenToDrops() {
   let depth = 0;
   const over = (on) => document.body.classList.toggle("dropping", on);
-  window.addEventListener("dragenter", (e) => e.dataTransfer?.types.includes("Files") && over(++depth > 0));
-  window.addEventListener("dragleave", (e) => e.dataTransfer?.types.includes("Files") && over(--depth > 0));
+  window.addEventListener(
+    "dragenter",
+    (e) => e.dataTransfer?.types.includes("Files") && over(++depth > 0),
+  );
+  window.addEventListener(
+    "dragleave",
+    (e) => e.dataTransfer?.types.includes("Files") && over(--depth > 0),
+  );
   window.addEventListener("dragover", (e) => e.preventDefault());
   window.addEventListener("drop", async (event) => {
     event.preventDefault();
@@ -141,8 +214,15 @@ applyTheme();
 frame();
 listen(app);
 listenToDrops();
-window.addEventListener("popstate", () => app.system && !document.body.classList.contains("loggedout") && show(parseView(location.hash), true));
-for (const name of ["online", "offline"]) window.addEventListener(name, () => (bar.offline.hidden = navigator.onLine));
+window.addEventListener(
+  "popstate",
+  () =>
+    app.system &&
+    !document.body.classList.contains("loggedout") &&
+    show(parseView(location.hash), true),
+);
+for (const name of ["online", "offline"])
+  window.addEventListener(name, () => (bar.offline.hidden = navigator.onLine));
 events.addEventListener("login", askLogin);
 let busyTimer;
 events.addEventListener("busy", ({ detail }) => {

@@ -10,9 +10,24 @@ export class Relevance {
   constructor(onChange) {
     this.onChange = onChange;
     this.said = new Map();
-    this.yes = button([icon("yes"), h("span", {}, "Relevant")], () => this.toggle(true), { "aria-pressed": "false", title: "This hit helps (R)", "aria-label": "Relevant", class: "yes" });
-    this.no = button([icon("no"), h("span", {}, "Not")], () => this.toggle(false), { "aria-pressed": "false", title: "This hit does not help (I)", "aria-label": "Not relevant", class: "no" });
-    this.element = h("div", { class: "segments relevance", role: "group", "aria-label": "Relevance of this hit" }, this.yes, this.no);
+    this.yes = button([icon("yes"), h("span", {}, "Relevant")], () => this.toggle(true), {
+      "aria-pressed": "false",
+      title: "This hit helps (R)",
+      "aria-label": "Relevant",
+      class: "yes",
+    });
+    this.no = button([icon("no"), h("span", {}, "Not")], () => this.toggle(false), {
+      "aria-pressed": "false",
+      title: "This hit does not help (I)",
+      "aria-label": "Not relevant",
+      class: "no",
+    });
+    this.element = h(
+      "div",
+      { class: "segments relevance", role: "group", "aria-label": "Relevance of this hit" },
+      this.yes,
+      this.no,
+    );
   }
 
   /** Reads what was said of this query before; an upload's id is its own. */
@@ -47,7 +62,13 @@ export class Relevance {
     const now = before === relevant ? null : relevant;
     this.#put(VolumeId, now);
     try {
-      await post("feedback", { QueryId: this.query, VolumeId, Relevant: now, QuerySlices, MatchSlices });
+      await post("feedback", {
+        QueryId: this.query,
+        VolumeId,
+        Relevant: now,
+        QuerySlices,
+        MatchSlices,
+      });
     } catch (error) {
       this.#put(VolumeId, before ?? null);
       toast(`Not kept: ${error.message}`, "error");

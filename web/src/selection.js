@@ -8,21 +8,57 @@ export class Selection {
   /** on: {range([a, b] or null), box(box or null)}. */
   constructor(on) {
     this.on = on;
-    this.range = ["First slice", "Last slice"].map((name) => this.#number(name, () => this.#rangeChanged()));
+    this.range = ["First slice", "Last slice"].map((name) =>
+      this.#number(name, () => this.#rangeChanged()),
+    );
     this.sides = ["First row", "Last row", "First column", "Last column"].map((name) =>
-      this.#number(name, () => this.#boxChanged()));
-    this.boxed = h("span", { class: "boxed" },
-      h("span", { class: "soft" }, "Box rows"), this.sides[0], "–", this.sides[1],
-      h("span", { class: "soft" }, "columns"), this.sides[2], "–", this.sides[3]);
-    this.addBox = button("Add a box", () => this.#middleBox(), { title: "Search with a part of each slice: draw it with the Box tool, or set it in numbers" });
-    this.clear = button("Clear", () => { on.box(null); on.range(null); }, { title: "The whole volume (X)" });
-    this.element = h("div", { class: "selection", role: "group", "aria-label": "Part of the query to search with" },
-      h("span", { class: "soft" }, "Slices"), this.range[0], "–", this.range[1],
-      this.boxed, this.addBox, this.clear);
+      this.#number(name, () => this.#boxChanged()),
+    );
+    this.boxed = h(
+      "span",
+      { class: "boxed" },
+      h("span", { class: "soft" }, "Box rows"),
+      this.sides[0],
+      "–",
+      this.sides[1],
+      h("span", { class: "soft" }, "columns"),
+      this.sides[2],
+      "–",
+      this.sides[3],
+    );
+    this.addBox = button("Add a box", () => this.#middleBox(), {
+      title: "Search with a part of each slice: draw it with the Box tool, or set it in numbers",
+    });
+    this.clear = button(
+      "Clear",
+      () => {
+        on.box(null);
+        on.range(null);
+      },
+      { title: "The whole volume (X)" },
+    );
+    this.element = h(
+      "div",
+      { class: "selection", role: "group", "aria-label": "Part of the query to search with" },
+      h("span", { class: "soft" }, "Slices"),
+      this.range[0],
+      "–",
+      this.range[1],
+      this.boxed,
+      this.addBox,
+      this.clear,
+    );
   }
 
   #number(name, onchange) {
-    return h("input", { type: "number", inputmode: "numeric", min: 0, "aria-label": name, title: name, onchange });
+    return h("input", {
+      type: "number",
+      inputmode: "numeric",
+      min: 0,
+      "aria-label": name,
+      title: name,
+      onchange,
+    });
   }
 
   #values(inputs) {
@@ -38,7 +74,10 @@ export class Selection {
   #boxChanged() {
     const v = this.#values(this.sides);
     if (v)
-      this.on.box({ rows: [Math.min(v[0], v[1]), Math.max(v[0], v[1])], columns: [Math.min(v[2], v[3]), Math.max(v[2], v[3])] });
+      this.on.box({
+        rows: [Math.min(v[0], v[1]), Math.max(v[0], v[1])],
+        columns: [Math.min(v[2], v[3]), Math.max(v[2], v[3])],
+      });
   }
 
   #middleBox() {

@@ -36,12 +36,21 @@ export class Strip {
     this.track = h(
       "div",
       { class: "track", onpointerdown: (e) => this.#down(e, null) },
-      this.drawing, this.outside, this.cursor, this.handles,
+      this.drawing,
+      this.outside,
+      this.cursor,
+      this.handles,
     );
     this.track.addEventListener("pointermove", (e) => this.#move(e));
     for (const name of ["pointerup", "pointercancel"])
       this.track.addEventListener(name, () => (this.#drag = null));
-    this.element = h("div", { class: "strip", role: "group", "aria-label": label }, this.track, this.scale, this.ends);
+    this.element = h(
+      "div",
+      { class: "strip", role: "group", "aria-label": label },
+      this.track,
+      this.scale,
+      this.ends,
+    );
   }
 
   #handle(name, i) {
@@ -57,7 +66,14 @@ export class Strip {
   }
 
   #key(event, i) {
-    const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
+    const step = {
+      ArrowLeft: -1,
+      ArrowDown: -1,
+      ArrowRight: 1,
+      ArrowUp: 1,
+      PageDown: -10,
+      PageUp: 10,
+    };
     const ends = { Home: 0, End: this.#n - 1 };
     const to = event.key in step ? this.range[i] + step[event.key] : ends[event.key];
     if (to === undefined) return;
@@ -138,6 +154,9 @@ export class Strip {
 
   /** Marks a run of slices that is not a match, such as that of a contrast; null: none. */
   setBand(run) {
-    this.band.setAttribute("d", run ? `M${run[0]} ${HEIGHT - 6}H${run[1] + 1}V${HEIGHT}H${run[0]}z` : "");
+    this.band.setAttribute(
+      "d",
+      run ? `M${run[0]} ${HEIGHT - 6}H${run[1] + 1}V${HEIGHT}H${run[0]}z` : "",
+    );
   }
 }

@@ -10,9 +10,26 @@ import { progressText } from "./side.js";
 
 function refusedList(refused) {
   if (!refused?.length) return null;
-  return h("div", { class: "refused" },
+  return h(
+    "div",
+    { class: "refused" },
     h("h3", {}, `Not read: ${refused.length}`),
-    h("ul", {}, refused.slice(0, 50).map((r) => h("li", {}, h("b", {}, r.File || r.VolumeId), " ", h("span", { class: "soft" }, r.Message)))));
+    h(
+      "ul",
+      {},
+      refused
+        .slice(0, 50)
+        .map((r) =>
+          h(
+            "li",
+            {},
+            h("b", {}, r.File || r.VolumeId),
+            " ",
+            h("span", { class: "soft" }, r.Message),
+          ),
+        ),
+    ),
+  );
 }
 
 function addedText(result) {
@@ -28,52 +45,89 @@ function work(path, files, limits, title) {
   const control = new AbortController();
   let job = null;
   const total = files.reduce((sum, f) => sum + f.size, 0);
-  const done = dialog(title, (close) => {
-    const bar = h("progress", { "aria-label": "Progress", max: 1, value: 0 });
-    const text = h("p", { role: "status" }, `Sending ${files.length === 1 ? files[0].name : `${files.length} files`}…`);
-    const footer = h("footer", {}, button("Cancel", () => close()));
-    const fail = (error) => {
-      if (error.name === "AbortError") return;
-      bar.remove();
-      text.className = "warning";
-      text.setAttribute("role", "alert");
-      text.textContent = error.message;
-      footer.replaceChildren(button("Close", () => close(), { class: "primary" }));
-    };
-    const run = async () => {
-      if (limits?.UploadBytes && total > limits.UploadBytes)
-        throw new Error(`These are ${bytes(total)}; the service takes ${bytes(limits.UploadBytes)} at once.`);
-      job = await sendFiles(path, files, (sent, all) => {
-        bar.max = all;
-        bar.value = sent;
-        text.textContent = `Sending: ${bytes(sent)} of ${bytes(all)}`;
-      }, control.signal);
-      bar.removeAttribute("value");
-      const result = await finished(job, (now) => {
-        text.textContent = progressText(now);
-        if (!now.Progress?.Total) return;
-        bar.max = now.Progress.Total;
-        bar.value = now.Progress.Done;
-      }, control.signal);
-      close(result);
-    };
-    run().catch(fail);
-    return [text, bar, footer];
-  }, { class: "work" });
+  const done = dialog(
+    title,
+    (close) => {
+      const bar = h("progress", { "aria-label": "Progress", max: 1, value: 0 });
+      const text = h(
+        "p",
+        { role: "status" },
+        `Sending ${files.length === 1 ? files[0].name : `${files.length} files`}…`,
+      );
+      const footer = h(
+        "footer",
+        {},
+        button("Cancel", () => close()),
+      );
+      const fail = (error) => {
+        if (error.name === "AbortError") return;
+        bar.remove();
+        text.className = "warning";
+        text.setAttribute("role", "alert");
+        text.textContent = error.message;
+        footer.replaceChildren(button("Close", () => close(), { class: "primary" }));
+      };
+      const run = async () => {
+        if (limits?.UploadBytes && total > limits.UploadBytes)
+          throw new Error(
+            `These are ${bytes(total)}; the service takes ${bytes(limits.UploadBytes)} at once.`,
+          );
+        job = await sendFiles(
+          path,
+          files,
+          (sent, all) => {
+            bar.max = all;
+            bar.value = sent;
+            text.textContent = `Sending: ${bytes(sent)} of ${bytes(all)}`;
+          },
+          control.signal,
+        );
+        bar.removeAttribute("value");
+        const result = await finished(
+          job,
+          (now) => {
+            text.textContent = progressText(now);
+            if (!now.Progress?.Total) return;
+            bar.max = now.Progress.Total;
+            bar.value = now.Progress.Done;
+          },
+          control.signal,
+        );
+        close(result);
+      };
+      run().catch(fail);
+      return [text, bar, footer];
+    },
+    { class: "work" },
+  );
   return done.then((result) => {
     control.abort();
-    if (result === undefined && job) remove(`jobs/${encodeURIComponent(job.JobId)}`, { quiet: true }).catch(() => {});
+    if (result === undefined && job)
+      remove(`jobs/${encodeURIComponent(job.JobId)}`, { quiet: true }).catch(() => {});
     return result;
   });
 }
 
 /** Several scans, or some that were refused: the reader chooses. */
 function choose(result) {
-  return dialog(result.Volumes.length ? "Uploaded scans" : "Nothing to search with", (close) => [
-    h("ul", { class: "choose" }, result.Volumes.map((v) =>
-      h("li", {}, button([h("b", {}, v.VolumeId), ` ${v.Modality} · ${v.Slices} slices`], () => close(v.VolumeId))))),
-    refusedList(result.Refused),
-  ].filter(Boolean));
+  return dialog(result.Volumes.length ? "Uploaded scans" : "Nothing to search with", (close) =>
+    [
+      h(
+        "ul",
+        { class: "choose" },
+        result.Volumes.map((v) =>
+          h(
+            "li",
+            {},
+            button([h("b", {}, v.VolumeId), ` ${v.Modality} · ${v.Slices} slices`], () =>
+              close(v.VolumeId),
+            ),
+          ),
+        ),
+      ),
+      refusedList(result.Refused),
+    ].filter(Boolean),
+  );
 }
 
 export async function uploadQuery(app, files) {
@@ -107,8 +161,16 @@ async function tell(result) {
 
 /** A hidden file input and the function that opens it. */
 export function fileInput(properties, onFiles) {
-  const input = h("input", { type: "file", class: "sr", tabindex: -1, "aria-hidden": "true", ...properties,
-    onchange: () => { onFiles([...input.files].filter((f) => !f.name.startsWith("."))); input.value = ""; } });
+  const input = h("input", {
+    type: "file",
+    class: "sr",
+    tabindex: -1,
+    "aria-hidden": "true",
+    ...properties,
+    onchange: () => {
+      onFiles([...input.files].filter((f) => !f.name.startsWith(".")));
+      input.value = "";
+    },
+  });
   return { input, open: () => input.click() };
 }
-

@@ -18,13 +18,16 @@ export const DEFAULTS = {
 
 const pair = (text) => {
   const match = /^(\d+)-(\d+)$/.exec(text ?? "");
-  return match && Number(match[1]) <= Number(match[2]) ? [Number(match[1]), Number(match[2])] : null;
+  return match && Number(match[1]) <= Number(match[2])
+    ? [Number(match[1]), Number(match[2])]
+    : null;
 };
 
 const whole = (text, least, most) =>
   /^\d+$/.test(text ?? "") && Number(text) >= least && Number(text) <= most ? Number(text) : null;
 
-const real = (text) => (text !== null && text !== "" && Number.isFinite(Number(text)) ? Number(text) : null);
+const real = (text) =>
+  text !== null && text !== "" && Number.isFinite(Number(text)) ? Number(text) : null;
 
 function parseBox(text) {
   const parts = (text ?? "").split(",").map(pair);
@@ -102,7 +105,9 @@ export function formatView(view) {
   put("solid", view.solid ? 1 : null);
   put("tab", view.tab, "hits");
   const id = encodeURIComponent(view.volume);
-  const path = view.upload ? `#/uploads/${encodeURIComponent(view.upload)}/${id}` : `#/volumes/${id}`;
+  const path = view.upload
+    ? `#/uploads/${encodeURIComponent(view.upload)}/${id}`
+    : `#/volumes/${id}`;
   return path + (p.size ? `?${p}` : "");
 }
 
@@ -110,9 +115,20 @@ export function formatView(view) {
 export function openVolume(volume, upload = null, options = {}) {
   const kept = Object.fromEntries(Object.keys(DEFAULTS).map((n) => [n, options[n] ?? DEFAULTS[n]]));
   return {
-    screen: "case", upload, volume, slices: null, box: null, ...kept,
-    searched: false, hit: null, slice: null, hitSlice: null, window: null, linked: true,
-    solid: false, tab: "hits",
+    screen: "case",
+    upload,
+    volume,
+    slices: null,
+    box: null,
+    ...kept,
+    searched: false,
+    hit: null,
+    slice: null,
+    hitSlice: null,
+    window: null,
+    linked: true,
+    solid: false,
+    tab: "hits",
   };
 }
 

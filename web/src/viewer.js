@@ -29,14 +29,28 @@ export class Viewer {
     this.pan = [0, 0];
     this.canvas = h("canvas", { "aria-hidden": "true" });
     this.corners = Object.fromEntries(
-      ["topleft", "topright", "bottomleft", "bottomright"].map((c) => [c, h("span", { class: `corner ${c}` })]),
+      ["topleft", "topright", "bottomleft", "bottomright"].map((c) => [
+        c,
+        h("span", { class: `corner ${c}` }),
+      ]),
     );
-    this.letters = ["left", "right", "top", "bottom"].map((side) => h("span", { class: "letter", "data-side": side, "aria-hidden": "true" }));
+    this.letters = ["left", "right", "top", "bottom"].map((side) =>
+      h("span", { class: "letter", "data-side": side, "aria-hidden": "true" }),
+    );
     this.problem = h("div", { class: "problem", hidden: true });
     this.element = h(
       "div",
-      { class: "viewer", role: "slider", tabindex: 0, "aria-label": `${name}: slice`, "aria-orientation": "vertical" },
-      this.canvas, this.letters, Object.values(this.corners), this.problem,
+      {
+        class: "viewer",
+        role: "slider",
+        tabindex: 0,
+        "aria-label": `${name}: slice`,
+        "aria-orientation": "vertical",
+      },
+      this.canvas,
+      this.letters,
+      Object.values(this.corners),
+      this.problem,
     );
     pointers(this);
     this.resizing = new ResizeObserver(() => this.#resize());
@@ -57,17 +71,25 @@ export class Viewer {
     this.letters.forEach((element, i) => (element.textContent = LETTERS[plane]?.[i] ?? ""));
     this.element.setAttribute("aria-valuemin", 0);
     this.element.setAttribute("aria-valuemax", volume.Slices - 1);
-    if (volume.Pixels === "none") this.#fail("No picture: the source file cannot be read, and the archive keeps no preview of it.");
-    else this.#fail(null);
+    if (volume.Pixels === "none")
+      this.fail(
+        "No picture: the source file cannot be read, and the archive keeps no preview of it.",
+      );
+    else this.fail(null);
   }
 
   get settled() {
-    return this.#shown !== null && this.#shown.slice === this.slice && this.#shown.window === this.#windowKey();
+    return (
+      this.#shown !== null &&
+      this.#shown.slice === this.slice &&
+      this.#shown.window === this.#windowKey()
+    );
   }
 
   /** Shows a slice under a window ({centre, width}, or null for the volume's own). */
   show(slice, window) {
-    if (this.slice !== undefined && slice !== this.slice) this.#direction = Math.sign(slice - this.slice);
+    if (this.slice !== undefined && slice !== this.slice)
+      this.#direction = Math.sign(slice - this.slice);
     this.slice = slice;
     this.window = window;
     this.#label();
@@ -79,7 +101,12 @@ export class Viewer {
   }
 
   get shownWindow() {
-    return this.window ?? { centre: this.volume.WindowDefault.Centre, width: this.volume.WindowDefault.Width };
+    return (
+      this.window ?? {
+        centre: this.volume.WindowDefault.Centre,
+        width: this.volume.WindowDefault.Width,
+      }
+    );
   }
 
   /** The longest side to ask for: enough for the screen, in two steps so that pictures are asked for once. */
@@ -107,13 +134,13 @@ export class Viewer {
     } catch (error) {
       if (request.signal.aborted || error.name === "AbortError") return;
       this.#quiet();
-      this.#fail(error.message);
+      this.fail(error.message);
     }
   }
 
   #accept(picture, slice) {
     this.#quiet();
-    this.#fail(null);
+    this.fail(null);
     this.#shown = { picture, slice, window: this.#windowKey() };
     this.corners.topright.textContent = this.#originText(picture);
     this.#label();
@@ -126,7 +153,9 @@ export class Viewer {
   #originText({ pixels, bitmap }) {
     if (pixels !== "preview") return "";
     const whole = Math.min(this.#side(), Math.max(this.volume.Rows, this.volume.Columns));
-    return Math.max(bitmap.width, bitmap.height) < whole ? "preview: coarser than the source" : "preview";
+    return Math.max(bitmap.width, bitmap.height) < whole
+      ? "preview: coarser than the source"
+      : "preview";
   }
 
   #quiet() {
@@ -134,7 +163,8 @@ export class Viewer {
     this.element.classList.remove("waiting");
   }
 
-  #fail(message) {
+  /** Says why there is no picture; null: there is one again. */
+  fail(message) {
     this.problem.textContent = message ?? "";
     this.problem.hidden = !message;
     this.canvas.hidden = Boolean(message);
@@ -151,7 +181,10 @@ export class Viewer {
     const w = this.shownWindow;
     this.corners.bottomright.textContent = `C ${Math.round(w.centre)}  W ${Math.round(w.width)}`;
     this.element.setAttribute("aria-valuenow", slice);
-    this.element.setAttribute("aria-valuetext", `slice ${slice} of 0 to ${volume.Slices - 1}${where}${air}`);
+    this.element.setAttribute(
+      "aria-valuetext",
+      `slice ${slice} of 0 to ${volume.Slices - 1}${where}${air}`,
+    );
   }
 
   setBox(box) {
@@ -189,7 +222,11 @@ export class Viewer {
     const from = [x - size.width / 2, y - size.height / 2];
     this.pan = this.zoom === 1 ? [0, 0] : [0, 1].map((i) => from[i] - k * (from[i] - this.pan[i]));
     this.draw();
-    if (this.#source && this.slice !== undefined && !this.#source.peek(this.slice, this.window, this.#side()))
+    if (
+      this.#source &&
+      this.slice !== undefined &&
+      !this.#source.peek(this.slice, this.window, this.#side())
+    )
       this.#fetch();
   }
 
@@ -232,7 +269,12 @@ export class Viewer {
     const inRange = !this.range || (this.slice >= this.range[0] && this.slice <= this.range[1]);
     if (this.box) drawBox(context, at, this.volume, this.box, inRange);
     if (this.drafted) drawBox(context, at, this.volume, boxOf(this.volume, ...this.drafted), true);
-    drawRulers(context, at, this.extent, this.rulers.filter((r) => r.slice === this.#shown.slice));
+    drawRulers(
+      context,
+      at,
+      this.extent,
+      this.rulers.filter((r) => r.slice === this.#shown.slice),
+    );
   }
 
   close() {

@@ -9,7 +9,12 @@ const CLAUSES = [
   ["sex", /^PatientSex = '(\w+)'$/, (v) => `PatientSex = ${text(v)}`],
   ["body", /^BodyPartExamined = '((?:[^']|'')+)'$/, (v) => `BodyPartExamined = ${text(v)}`],
   ["ageFrom", /^PatientAge >= (\d+)$/, (v) => `PatientAge >= ${v}`],
-  ["ageTo", /^PatientAge < (\d+)$/, (v) => `PatientAge < ${Number(v) + 1}`, (v) => String(Number(v) - 1)],
+  [
+    "ageTo",
+    /^PatientAge < (\d+)$/,
+    (v) => `PatientAge < ${Number(v) + 1}`,
+    (v) => String(Number(v) - 1),
+  ],
   ["yearFrom", /^StudyDate >= (\d{4})0101$/, (v) => `StudyDate >= ${v}0101`],
   ["yearTo", /^StudyDate <= (\d{4})1231$/, (v) => `StudyDate <= ${v}1231`],
 ];
@@ -52,7 +57,9 @@ export function parseWhere(expression) {
 }
 
 export function formatWhere({ fields, rest }) {
-  const clauses = CLAUSES.filter(([name]) => fields[name]).map(([name, , write]) => write(fields[name]));
+  const clauses = CLAUSES.filter(([name]) => fields[name]).map(([name, , write]) =>
+    write(fields[name]),
+  );
   if (rest.trim()) {
     const whole = clausesOf(rest).length === 1 && /\sor\s/i.test(rest) && clauses.length > 0;
     clauses.push(whole && !/^\(.*\)$/.test(rest.trim()) ? `(${rest.trim()})` : rest.trim());

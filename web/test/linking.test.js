@@ -4,7 +4,12 @@ import test from "node:test";
 import assert from "node:assert/strict";
 import { Linking } from "../src/linking.js";
 
-const linking = new Linking([[4, 90, 0.9], [5, 90, 0.95], [6, 80, 0.7], [8, 70, 0.8]]);
+const linking = new Linking([
+  [4, 90, 0.9],
+  [5, 90, 0.95],
+  [6, 80, 0.7],
+  [8, 70, 0.8],
+]);
 
 test("a slice of the query leads to its match", () => {
   assert.equal(linking.of(6)[1], 80);
