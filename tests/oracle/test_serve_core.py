@@ -801,6 +801,16 @@ def test_files_are_private(guarded):
     assert text.count('$argon2id$') == 3
 
 
+def test_a_state_folder_that_others_could_see(own, tmp_path):
+    state = tmp_path / 'state'
+    state.mkdir(mode=0o755)
+    with Service(own, '--state', state):
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    if os.getuid() == 0:
+        os.chown(state, 12345, 12345)
+        refused_start(['another user'], own, '--state', state, '--listen', '127.0.0.1:0')
+
+
 def test_the_log_names_routes_and_users_only(own):
     add_user(own, 'ada', 'admin')
     with Service(own) as service:

@@ -45,6 +45,26 @@ test("a box drawn on the query is searched with, as a job", async ({ page, servi
   await expect(page.locator(".selected")).toContainText("all 66 slices");
 });
 
+test("the reader may look on while a search runs", async ({ page, service }) => {
+  await openQuery(page, service.url, "phantom_005?box=10-60,10-60&slices=20-30&slice=25");
+  let open;
+  const gate = new Promise((resolve) => (open = resolve));
+  await page.route(/\/api\/v1\/jobs\//, async (route) => {
+    await gate;
+    await route.continue();
+  });
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await expect(page.getByRole("button", { name: "Searching…" })).toBeDisabled();
+  await page.getByRole("slider", { name: "Query: slice" }).focus();
+  await page.keyboard.press("ArrowDown");
+  await expectSlice(page, "Query", 26);
+  await expect(page.getByRole("button", { name: "Searching…" })).toBeDisabled();
+  open();
+  await expect(page.locator(".hits a").first()).toBeVisible();
+  await expectSlice(page, "Query", 26);
+  await expect(page.locator(".stale")).toBeHidden();
+});
+
 test("a distance is measured in millimetres", async ({ page, service, shot }) => {
   await openQuery(page, service.url, "phantom_005");
   const volume = await (await page.request.get(`${service.url}/api/v1/volumes/phantom_005`)).json();

@@ -42,13 +42,16 @@ test("a slow network says that something is on its way; the number belongs to th
     await route.continue();
   });
   const shown = await page.locator(".query .bottomleft").textContent();
+  const window = await page.locator(".query .bottomright").textContent();
   await page.getByRole("button", { name: "lung", exact: true }).click();
   await page.keyboard.press("ArrowDown");
   await expect(page.locator(".query .viewer")).toHaveClass(/waiting/);
   await expect(page.locator(".query .bottomleft")).toHaveText(shown);
+  await expect(page.locator(".query .bottomright")).toHaveText(window);
   await shot("slow");
   open();
   await expect(page.locator(".query .bottomleft")).not.toHaveText(shown);
+  await expect(page.locator(".query .bottomright")).toHaveText("C -600  W 1500");
   await expect(page.locator(".query .viewer")).not.toHaveClass(/waiting/);
 });
 

@@ -19,10 +19,12 @@ import { volumesOf } from "./hits.js";
 import { saveCohort } from "./cohorts.js";
 import { makeReport, saveCsv, saveJson } from "./exports.js";
 import { Solids } from "./solid.js";
+import { layCase } from "./caselayout.js";
 
 const clamp = (x, n) => Math.min(n - 1, Math.max(0, x));
 
 export class CaseScreen {
+  #searching = null; // the search that runs
   #turn = 0; // counts calls of show(): what an older one waited for is not shown any more
 
   /** app: {system, labels, go(view, {push})}. */
@@ -72,58 +74,8 @@ export class CaseScreen {
       range: (r) => this.setRange(r),
       open: (id) => this.openHit(id),
     });
-    this.#lay();
+    Object.assign(this, layCase(this));
     for (const viewer of [this.queryViewer, this.hitViewer]) this.#watch(viewer);
-  }
-
-  #lay() {
-    this.queryTitle = h("div", { class: "title" });
-    this.hitTitle = h("div", { class: "title" });
-    this.pairText = h("p", { class: "pair", "aria-live": "off" });
-    this.queryStage = h("div", { class: "stage" }, this.queryViewer.element);
-    this.hitStage = h("div", { class: "stage" }, this.hitViewer.element);
-    this.hitPane = h(
-      "section",
-      { class: "pane hit", "aria-label": "Hit", hidden: true },
-      h(
-        "header",
-        {},
-        this.hitTitle,
-        this.relevance.element,
-        h(
-          "div",
-          { class: "segments" },
-          button("‹", () => this.nextHit(-1), {
-            "aria-label": "Previous hit",
-            title: "Previous hit (P)",
-          }),
-          button("›", () => this.nextHit(1), { "aria-label": "Next hit", title: "Next hit (N)" }),
-        ),
-        button("✕", () => this.closeHit(), {
-          class: "quiet icon",
-          "aria-label": "Close the hit",
-          title: "Close the hit (Esc)",
-        }),
-      ),
-      this.hitStage,
-      this.hitStrip.element,
-      this.pairText,
-    );
-    this.element = h(
-      "main",
-      { class: "case", id: "main", tabindex: -1 },
-      this.toolbar.element,
-      h(
-        "section",
-        { class: "pane query", "aria-label": "Query" },
-        h("header", {}, this.queryTitle),
-        this.queryStage,
-        this.queryStrip.element,
-        this.selection.element,
-      ),
-      this.hitPane,
-      this.side.element,
-    );
   }
 
   #watch(viewer) {
@@ -156,8 +108,8 @@ export class CaseScreen {
       }
       this.#showPart();
       this.#showSlices();
-      const due = navigated || this.result === null || this.asked;
-      if (view.searched && due && this.resultKey !== this.#key()) await this.#search(current);
+      if (view.searched && this.#isDue(navigated) && (await this.#search()) && !current())
+        return this.show(this.view); // the reader moved on while the search ran
       if (!current()) return;
       await this.#showHit(current);
     } catch (error) {
@@ -185,6 +137,8 @@ export class CaseScreen {
   }
 
   #forgetResult() {
+    this.#searching?.abort();
+    this.failedKey = null;
     this.result = null;
     this.resultKey = null;
     this.hitVolume = null;
@@ -206,38 +160,59 @@ export class CaseScreen {
 
   search() {
     this.asked = true;
-    this.resultKey = null;
     this.change({ searched: true, hit: null, hitSlice: null }, true);
   }
 
-  async #search(current) {
+  /** Whether the answer is to be asked for now; one that failed, only when the reader says so. */
+  #isDue(navigated) {
+    if (this.asked) return true;
+    const key = this.#key();
+    if (this.result === null) return navigated || key !== this.failedKey;
+    return navigated && key !== this.resultKey;
+  }
+
+  /** Searches; true when there is an answer.  Only a newer search takes its place: the reader may go on
+   * looking at slices while it runs. */
+  async #search() {
+    this.#searching?.abort();
+    const control = new AbortController();
+    this.#searching = control;
     const key = this.#key();
     const body = this.#body();
+    this.asked = false;
+    this.result = null;
+    this.failedKey = key; // until it has an answer
     this.options.show(this.view, this.volume.Slices, true);
     this.side.showSearching();
-    const control = new AbortController();
+    const progress = { signal: control.signal, onProgress: (job) => this.side.showProgress(job) };
     try {
-      const result = await postAndWait("search", body, {
-        signal: control.signal,
-        onProgress: (job) => {
-          if (!current()) control.abort();
-          this.side.showProgress(job);
-        },
-      });
-      if (!current()) return;
-      this.asked = false;
-      this.result = result;
-      this.resultKey = key;
-      this.element.classList.add("found");
-      this.side.showResult(result, this.view, (id) =>
-        formatView({ ...this.view, hit: id, slice: null, hitSlice: null }),
-      );
-      this.queryStrip.setBand(result.Contrast?.Slices ?? null);
-      announce(`${result.Matches.length} similar volumes found.`);
-      this.#known(result);
+      const result = await postAndWait("search", body, progress);
+      if (control.signal.aborted) return false;
+      this.#found(result, key);
+      return true;
+    } catch (error) {
+      if (!control.signal.aborted)
+        this.side.showError(error, () => this.show(this.view, { navigated: true }));
+      return false;
     } finally {
-      this.options.show(this.view, this.volume.Slices, false);
+      if (this.#searching === control) {
+        this.#searching = null;
+        this.options.show(this.view, this.volume.Slices, false);
+      }
     }
+  }
+
+  #found(result, key) {
+    this.failedKey = null;
+    this.result = result;
+    this.resultKey = key;
+    this.element.classList.add("found");
+    this.side.showResult(result, this.view, (id) =>
+      formatView({ ...this.view, hit: id, slice: null, hitSlice: null }),
+    );
+    this.queryStrip.setBand(result.Contrast?.Slices ?? null);
+    announce(`${result.Matches.length} similar volumes found.`);
+    this.#known(result);
   }
 
   /** What is nice to know of the hits, and comes after them. */
@@ -286,11 +261,21 @@ export class CaseScreen {
     return { Rank: rank, VolumeId: id, ...match };
   }
 
+  /** Asked for once, also where the reader moves on while it is on its way. */
+  #fetchHit(id) {
+    const { opening, result } = this;
+    if (opening?.id === id && opening.result === result) return opening.both;
+    const both = Promise.all([get(volumePath(id)), this.#matchOf(id)]);
+    this.opening = { id, result, both };
+    both.catch(() => (this.opening = null));
+    return both;
+  }
+
   async #openHit(id, current) {
     // What is judged is the hit that the reader asked for, also while its picture is on its way.
     this.relevance.setMatch(this.result.Matches.find((m) => m.VolumeId === id) ?? null);
     this.hitPane.classList.add("loading");
-    const [volume, match] = await Promise.all([get(volumePath(id)), this.#matchOf(id)]);
+    const [volume, match] = await this.#fetchHit(id);
     if (!current()) return;
     this.hitVolume = volume;
     this.hitResult = this.result;
@@ -417,7 +402,7 @@ export class CaseScreen {
     this.queryViewer.setBox(this.view.box);
     this.queryViewer.setRange(range);
     this.selection.show(this.view.slices, this.view.box);
-    this.options.show(this.view, this.volume.Slices, false);
+    this.options.show(this.view, this.volume.Slices, this.#searching !== null);
     this.side.showStale(
       this.result !== null && this.view.searched && this.resultKey !== this.#key(),
     );

@@ -143,6 +143,7 @@ function labelSection(label, byRank, hitAddress) {
 
 /** The panel; hitAddress(id): where a case is open. */
 export function evidencePanel(result, hitAddress) {
+  if (result.Matches.length === 0) return [];
   if (!result.Evidence?.length)
     return [
       h(

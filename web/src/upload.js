@@ -8,6 +8,10 @@ import { bytes } from "./format.js";
 import { openVolume } from "./view.js";
 import { progressText } from "./side.js";
 
+/** The message without the file's name, which stands beside it. */
+const reason = ({ File, Message }) =>
+  File && Message.startsWith(`${File}: `) ? Message.slice(File.length + 2) : Message;
+
 function refusedList(refused) {
   if (!refused?.length) return null;
   return h(
@@ -25,7 +29,7 @@ function refusedList(refused) {
             {},
             h("b", {}, r.File || r.VolumeId),
             " ",
-            h("span", { class: "soft" }, r.Message),
+            h("span", { class: "soft" }, reason(r)),
           ),
         ),
     ),

@@ -141,7 +141,7 @@ export class Viewer {
   #accept(picture, slice) {
     this.#quiet();
     this.fail(null);
-    this.#shown = { picture, slice, window: this.#windowKey() };
+    this.#shown = { picture, slice, window: this.#windowKey(), values: this.shownWindow };
     this.corners.topright.textContent = this.#originText(picture);
     this.#label();
     this.draw();
@@ -170,7 +170,7 @@ export class Viewer {
     this.canvas.hidden = Boolean(message);
   }
 
-  /** The number belongs to the picture that is drawn: never a new number on an old picture. */
+  /** Number and window are those of the picture that is drawn: never new ones on an old picture. */
   #label() {
     const { volume, slice } = this;
     const drawn = this.#shown?.slice ?? slice;
@@ -178,7 +178,7 @@ export class Viewer {
     const air = volume.SliceMarks?.[drawn] === "air" ? " · air, not searched" : "";
     const where = Number.isFinite(at) ? ` · ${mm(at)}` : "";
     this.corners.bottomleft.textContent = `slice ${drawn} of 0–${volume.Slices - 1}${where}${air}`;
-    const w = this.shownWindow;
+    const w = this.#shown?.values ?? this.shownWindow;
     this.corners.bottomright.textContent = `C ${Math.round(w.centre)}  W ${Math.round(w.width)}`;
     this.element.setAttribute("aria-valuenow", slice);
     this.element.setAttribute(
