@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "api.h"
 #include "body_check.h"
@@ -15,6 +16,7 @@
 #include "server_internal.h"
 
 #define MAX_ID_NBYTES 256
+#define MAX_FILE_NBYTES ((off_t)64 << 20)
 
 static char *
 file_of(request *r)
@@ -29,6 +31,7 @@ api_feedback_post(request *r)
                                        "QuerySlices", "MatchSlices", NULL};
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     const json_t *asked = request_json(r), *relevant = json_object_get(asked, "Relevant");
+    struct stat info;
     char when[21];
     cmir_error err = {0};
 
@@ -46,11 +49,14 @@ api_feedback_post(request *r)
     cmir_json_set(line, "Time", json_string(when));
     char *path = file_of(r);
     (void)pthread_mutex_lock(&lock);
-    const cmir_status st = files_append_json(path, line, &err);
+    const bool full = stat(path, &info) == 0 && info.st_size > MAX_FILE_NBYTES;
+    const cmir_status st = full ? CMIR_OK : files_append_json(path, line, &err);
     (void)pthread_mutex_unlock(&lock);
     free(path);
     json_decref(line);
-    if (st == CMIR_OK)
+    if (full)
+        reply_error(r, 507, "no room for more feedback: move feedback.jsonl of the state away");
+    else if (st == CMIR_OK)
         reply_nothing(r);
     else
         reply_status(r, &err);

@@ -185,7 +185,7 @@ write_nifti(server *s, const cmir_pixels *pixels, uint32_t side, int *fd, uint64
 {
     char name[FILES_ID_NCHARS + 16], *folder = NULL;
     struct stat st;
-    cmir_status status = server_state_folder(s, "views", &folder, err);
+    cmir_status status = server_state_folder(s, PIXELS_FOLDER, &folder, err);
 
     *fd = -1;
     if (status == CMIR_OK)

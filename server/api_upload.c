@@ -11,6 +11,8 @@
 #include "files.h"
 #include "server_internal.h"
 
+#define MAX_UPLOADS 50u /* of one user */
+
 static char *
 upload_dir(request *r, const char *id)
 {
@@ -57,6 +59,39 @@ files_json(request *r)
     return list;
 }
 
+/* How many uploads the user has. */
+struct counting {
+    request *r;
+    size_t n;
+};
+
+static void
+count_own(void *ctx, const char *name)
+{
+    struct counting *c = ctx;
+    char *owner =
+        files_path(server_state_dir(request_server(c->r)), "uploads", name, "owner.json", NULL);
+    json_t *o = NULL;
+
+    if (files_read_json(owner, &o, NULL) == CMIR_OK) {
+        const char *user = json_string_value(json_object_get(o, "User"));
+        c->n += user != NULL && strcmp(user, request_user(c->r)) == 0;
+    }
+    json_decref(o);
+    free(owner);
+}
+
+static size_t
+n_uploads(request *r)
+{
+    struct counting c = {.r = r};
+    char *dir = files_path(server_state_dir(request_server(r)), "uploads", NULL);
+
+    (void)files_each(dir, count_own, &c, NULL);
+    free(dir);
+    return c.n;
+}
+
 static void
 submit_files(request *r, const char *kind)
 {
@@ -79,7 +114,10 @@ api_volumes_post(request *r)
 void
 api_uploads_post(request *r)
 {
-    submit_files(r, "upload");
+    if (n_uploads(r) >= MAX_UPLOADS)
+        reply_error(r, 409, "you have %u uploads, which is the most: delete one", MAX_UPLOADS);
+    else
+        submit_files(r, "upload");
 }
 
 void

@@ -148,10 +148,13 @@ sync_folder_of(const char *path, cmir_error *err)
 cmir_status
 files_write(const char *path, const void *data, size_t nbytes, cmir_error *err)
 {
-    char *tmp = cmir_json_need(malloc(strlen(path) + 8));
+    static const char suffix[] = ".XXXXXX";
+    const size_t n = strlen(path);
+    char *tmp = cmir_json_need(malloc(n + sizeof suffix));
     cmir_status st = CMIR_OK;
 
-    sprintf(tmp, "%s.XXXXXX", path);
+    memcpy(tmp, path, n);
+    memcpy(tmp + n, suffix, sizeof suffix);
     const int fd = mkstemp(tmp); /* 0600 */
     if (fd < 0) {
         st = fail_errno(err, path, "written");

@@ -21,7 +21,7 @@ struct http {
     struct MHD_Daemon *daemon;
     char *certificate, *key;
     watch *watch;
-    atomic_uint in_flight;
+    atomic_uint in_flight, n_connections;
 };
 
 struct request {

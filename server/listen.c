@@ -123,9 +123,12 @@ on_connection(void *cls, struct MHD_Connection *connection, void **state,
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        atomic_fetch_add(&s->http->n_connections, 1);
         *state = info == NULL ? NULL : watch_add(s->http->watch, (int)info->connect_fd);
-    } else if (*state != NULL) {
-        watch_remove(s->http->watch, *state);
+    } else {
+        atomic_fetch_sub(&s->http->n_connections, 1);
+        if (*state != NULL)
+            watch_remove(s->http->watch, *state);
         *state = NULL;
     }
 }
@@ -201,10 +204,7 @@ http_port(const server *s)
 unsigned
 http_connections(const server *s)
 {
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(s->http->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-
-    return info == NULL ? 0 : info->num_connections;
+    return atomic_load(&s->http->n_connections);
 }
 
 unsigned

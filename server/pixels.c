@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "json/json.h"
+#include "files.h"
 #include "secret.h"
 
 #define KEPT_NBYTES ((uint64_t)1 << 30) /* of open volumes; nor is a larger one opened */
@@ -53,7 +53,10 @@ pixels_start(server *s, cmir_error *err)
     (void)pthread_mutex_init(&p->lock, NULL);
     (void)pthread_mutex_init(&p->archive_lock, NULL);
     (void)pthread_cond_init(&p->changed, NULL);
-    return cmir_archive_open(s->archive_dir, CMIR_READ, &p->archive, err);
+    char *left = files_path(s->state_dir, PIXELS_FOLDER, (char *)NULL); /* by one that was killed */
+    const cmir_status st = files_remove_tree(left, err);
+    free(left);
+    return st != CMIR_OK ? st : cmir_archive_open(s->archive_dir, CMIR_READ, &p->archive, err);
 }
 
 static void

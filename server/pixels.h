@@ -6,6 +6,7 @@
 
 #include "server_internal.h"
 
+#define PIXELS_FOLDER "views" /* of the state: files while they are sent */
 #define PIXELS_SMALL_SIDE 128 /* pictures no larger are made of small previews */
 
 cmir_status pixels_start(server *s, cmir_error *err);

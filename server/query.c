@@ -190,7 +190,7 @@ parse_search(struct parser *p, const json_t *asked, query *q)
 
     check_keys(p, "the request", asked, keys, sizeof keys / sizeof keys[0]);
     take_number(p, asked, "Limit", 1, SERVER_MAX_HITS, &q->options.limit);
-    take_number(p, asked, "Neighbours", CMIR_EVIDENCE_LEAST, CMIR_EVIDENCE_MOST,
+    take_number(p, asked, "Neighbours", CMIR_EVIDENCE_LEAST, SERVER_MAX_NEIGHBOURS,
                 &q->options.n_neighbours);
     q->options.where = take_text(p, asked, "Where");
     if (q->options.where != NULL && q->options.where[0] == '\0')

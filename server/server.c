@@ -144,6 +144,21 @@ absolute(const char *path, char **out, cmir_error *err)
     return *out != NULL ? CMIR_OK : files_fail(err, CMIR_EIO, "%s: %s", path, strerror(errno));
 }
 
+/* A folder that others could look into, or that is another's, is no place for what is kept here. */
+static cmir_status
+make_private(const char *path, cmir_error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return files_fail(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+    if (st.st_uid != geteuid())
+        return files_fail(err, CMIR_EINVAL, "--state %s: the folder belongs to another user", path);
+    if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0 && chmod(path, 0700) != 0)
+        return files_fail(err, CMIR_EIO, "%s: %s", path, strerror(errno));
+    return CMIR_OK;
+}
+
 /* Options with defaults, the folder of the state, and whether the archive can be served. */
 static cmir_status
 prepare(server *s, const server_options *options, cmir_error *err)
@@ -166,6 +181,8 @@ prepare(server *s, const server_options *options, cmir_error *err)
     if ((st = files_mkdir(state, err)) == CMIR_OK)
         st = absolute(state, &s->state_dir, err);
     free(state);
+    if (st == CMIR_OK)
+        st = make_private(s->state_dir, err);
     if (st == CMIR_OK)
         st = absolute(options->archive, &s->archive_dir, err);
     s->options.archive = s->archive_dir;

@@ -6,6 +6,7 @@
  * service closes its standard input, or when nothing moves any more. */
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +150,8 @@ limit_process(void)
         pages <= 0 || size <= 0 ? MAX_DATA_NBYTES : (uint64_t)pages * (uint64_t)size / 4 * 3;
     limit(RLIMIT_DATA, most < MAX_DATA_NBYTES ? most : MAX_DATA_NBYTES);
 #endif
-    (void)setpriority(PRIO_PROCESS, 0, NICENESS);
+    if (nice(NICENESS) == -1) /* or it is -1 now; either way the work goes on */
+        return;
 }
 
 static void *
@@ -215,6 +217,11 @@ server_work(void)
     pthread_t thread;
 
     limit_process();
+    /* Who stops the service may signal all of its processes: this one waits to be told by it, so that its
+     * end is not taken for a crash. */
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGHUP, SIG_IGN);
     json_t *request = json_loadf(stdin, JSON_DISABLE_EOF_CHECK, NULL);
     if (!json_is_object(request)) {
         (void)fputs("cmir serve-job: only `cmir serve` starts this\n", stderr);

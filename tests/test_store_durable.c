@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_store_durable.c: what was reported stays: through kill -9, full disks, other processes.
- * CMIR_SEED chooses another sequence of moments. */
+ * CMIR_SEED chooses another sequence of moments.  Every volume comes with a preview. */
 #define _GNU_SOURCE /* setgroups */
+#define SYNTHETIC_PREVIEWS CMIR_PREVIEWS_SMALL
 #include "synthetic.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "picture/preview.h"
 #include "store/store_internal.h"
 
 #define N_KILLS 60
@@ -26,6 +28,68 @@ seed_of_run(void)
 
     print_message("CMIR_SEED=%llu\n", (unsigned long long)seed);
     return seed;
+}
+
+/* A preview of 5 x 7 pixels a slice, which tell its number and the volume's. */
+static cmir_status
+make_preview(const synthetic *s, uint8_t **bytes, cmir_blob *out, cmir_error *err)
+{
+    const cmir_stack stack = {.n_slices = s->record.n_slices,
+                              .rows = 5,
+                              .cols = 7,
+                              .row_spacing_mm = 1,
+                              .col_spacing_mm = 1};
+    const cmir_value_range range = {true, 0, 1};
+    cmir_preview_maker *maker;
+    cmir_preview preview;
+    float values[35];
+    uint64_t nbytes;
+    cmir_status st = cmir_preview_begin(&stack, CMIR_PREVIEWS_SMALL, &maker, err);
+
+    *bytes = NULL;
+    for (uint32_t k = 0; k < stack.n_slices && st == CMIR_OK; k++) {
+        for (unsigned i = 0; i < 35; i++)
+            values[i] = (float)(2 * i + 4 * k + 10 * strlen(s->id));
+        st = cmir_preview_take(maker, k, values, &range, err);
+    }
+    if (st == CMIR_OK)
+        st = cmir_preview_finish(maker, &range, bytes, &nbytes, err);
+    if (st == CMIR_OK)
+        st = cmir_preview_parse(*bytes, nbytes, s->id, &preview, err);
+    if (st == CMIR_OK)
+        *out = (cmir_blob){*bytes, nbytes, preview.crc};
+    cmir_preview_maker_free(maker);
+    return st;
+}
+
+/* Adds the volume with its preview. */
+static cmir_status
+add(cmir_store *store, const synthetic *s, bool *added, cmir_error *err)
+{
+    cmir_built *built = NULL;
+    cmir_blob preview;
+    uint8_t *bytes;
+    cmir_status st = make_preview(s, &bytes, &preview, err);
+
+    *added = false;
+    if (st == CMIR_OK)
+        st = cmir_store_build(store, s->id, &s->embeddings, &built, err);
+    if (st == CMIR_OK)
+        st = cmir_store_put_with(store, &s->record, built, &preview, added, err);
+    cmir_built_free(built);
+    free(bytes);
+    return st;
+}
+
+/* Whether the record of a volume has its preview. */
+static void
+check_preview(cmir_store *store, const char *id)
+{
+    cmir_record *record;
+
+    assert_ok(cmir_store_get(store, id, &record, err));
+    assert_true(record->preview_nbytes > 0);
+    cmir_record_free(record);
 }
 
 /* Change number i: every fifth removes the volume that change i - 3 added, the others add volume i.
@@ -45,7 +109,7 @@ change(cmir_store *store, unsigned i, cmir_error *err)
 
     make_synthetic(&s, is_removal(i) ? i - 3 : i);
     if (!is_removal(i))
-        return cmir_store_add(store, &s.record, &s.embeddings, &added, err);
+        return add(store, &s, &added, err);
     st = cmir_store_remove(store, s.id, err);
     return st == CMIR_ENOTFOUND ? CMIR_OK : st;
 }
@@ -99,6 +163,7 @@ check_changes(const char *dir, unsigned n_done)
         if (st != CMIR_OK)
             fail_msg("change %u of %u is lost: %s", i, n_done, cause.msg);
         check_candidate(snapshot, 0, i, 0);
+        check_preview(store, s.id);
         cmir_snapshot_close(snapshot);
     }
     cmir_store_close(store);
@@ -137,11 +202,11 @@ run_batch(cmir_store *store, unsigned b, cmir_error *err)
     for (unsigned k = 0; k < BATCH && st == CMIR_OK; k++) {
         make_synthetic(&s, b * BATCH_STEP + k + 1000000); /* fails, its record written */
         s.labels[1] = (cmir_label){"PatientAge", "old"};
-        if (cmir_store_add(store, &s.record, &s.embeddings, &added, err) != CMIR_EINVAL)
+        if (add(store, &s, &added, err) != CMIR_EINVAL)
             return CMIR_ECORRUPT;
         *err = (cmir_error){0};
         make_synthetic(&s, b * BATCH_STEP + k);
-        st = cmir_store_add(store, &s.record, &s.embeddings, &added, err);
+        st = add(store, &s, &added, err);
     }
     for (unsigned k = 0; k < BATCH_REMOVED && b % 2 == 0 && st == CMIR_OK; k++) {
         char id[24];
@@ -400,7 +465,7 @@ fill_disk(const char *dir, rlim_t limit)
     setrlimit(RLIMIT_FSIZE, &tight);
     while (added && n < 90) {
         make_synthetic(&s, n);
-        (void)cmir_store_add(store, &s.record, &s.embeddings, &added, &err);
+        (void)add(store, &s, &added, &err);
         n += added;
     }
     setrlimit(RLIMIT_FSIZE, &old);
@@ -408,7 +473,7 @@ fill_disk(const char *dir, rlim_t limit)
     if (!told)
         fprintf(stderr, "limit %llu: %u: %s\n", (unsigned long long)limit, n, err.msg);
     err = (cmir_error){0};
-    if (cmir_store_add(store, &s.record, &s.embeddings, &added, &err) != CMIR_OK || !added ||
+    if (add(store, &s, &added, &err) != CMIR_OK || !added ||
         cmir_store_verify(store, print_problem, NULL, &faults, &err) != CMIR_OK || faults != 0)
         fprintf(stderr, "limit %llu, afterwards: %s\n", (unsigned long long)limit, err.msg);
     cmir_store_close(store);
@@ -437,7 +502,7 @@ fill_disk_batch(const char *dir, rlim_t limit)
     cmir_status st = cmir_store_begin(store, &err);
     for (unsigned n = 0; n < 90 && st == CMIR_OK; n++) {
         make_synthetic(&s, n);
-        st = cmir_store_add(store, &s.record, &s.embeddings, &added, &err);
+        st = add(store, &s, &added, &err);
     }
     if (st == CMIR_OK)
         st = cmir_store_commit(store, &err);
@@ -452,7 +517,7 @@ fill_disk_batch(const char *dir, rlim_t limit)
         _exit(3);
     make_synthetic(&s, 100);
     err = (cmir_error){0};
-    if (cmir_store_add(store, &s.record, &s.embeddings, &added, &err) != CMIR_OK || !added ||
+    if (add(store, &s, &added, &err) != CMIR_OK || !added ||
         cmir_store_verify(store, print_problem, NULL, &faults, &err) != CMIR_OK || faults != 0)
         _exit(4);
     cmir_store_close(store);

@@ -2,8 +2,7 @@
 /* png.c: grey pictures as PNG in memory, by libpng.  Called by picture.c.
  *
  * Every row is predicted by Paeth's filter and only runs are matched: scans are too noisy for libpng's
- * search for the best filter and the longest match to make files smaller, and it takes three times as
- * long. */
+ * search for the best filter and the longest match to make files smaller, and it takes longer. */
 #include "picture/png.h"
 
 #include <png.h>

@@ -165,7 +165,7 @@ predict(const int16_t *codes, uint32_t rows, uint32_t cols, uint8_t *bytes)
             const int32_t a = c > 0 ? row[c - 1] : 0, b = above != NULL ? above[c] : 0,
                           d = above != NULL && c > 0 ? above[c - 1] : 0;
             const int16_t rest = (int16_t)(uint16_t)(row[c] - guess(a, b, d));
-            const uint16_t z = (uint16_t)((uint16_t)rest << 1 ^ (rest < 0 ? 0xFFFFu : 0));
+            const uint16_t z = (uint16_t)((uint32_t)rest << 1 ^ (rest < 0 ? 0xFFFFu : 0u));
             const size_t at = (size_t)r * cols + c;
             bytes[at] = (uint8_t)z;
             bytes[n + at] = (uint8_t)(z >> 8);

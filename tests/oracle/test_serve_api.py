@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import signal
 import time
 
@@ -19,17 +20,17 @@ from service import Service, alive, without_paths
 
 @pytest.fixture
 def service(own):
-    with Service(own) as s:
+    with Service(own, '--threads', '1') as s:
         yield s
 
 
 @pytest.fixture(scope='module')
 def big(tmp_path_factory):
-    """Two scans that take a while to encode."""
+    """Two scans that take one thread a while to encode."""
     rng = np.random.default_rng(5)
     folder = tmp_path_factory.mktemp('big')
     for name in 'ab':
-        save_nifti(folder / f'big_{name}.nii', np.resize(body(rng, 160, 40), (160, 160, 500)))
+        save_nifti(folder / f'big_{name}.nii', np.resize(body(rng, 160, 40), (160, 160, 250)))
     return [folder / f'big_{name}.nii' for name in 'ab']
 
 
@@ -140,6 +141,7 @@ def test_evidence_and_matches(service, own):
     ({'Query': {'VolumeId': 'scan_1'}, 'Limit': 201}, '200'), ({'Query': {'VolumeId': 'scan_1'}, 'Score': 'best'}, 'best'),
     ({'Query': {'VolumeId': 'scan_1'}, 'Exclude': 'me'}, 'Exclude'),
     ({'Query': {'VolumeId': 'scan_1'}, 'Neighbours': 4}, 'Neighbours'),
+    ({'Query': {'VolumeId': 'scan_1'}, 'Neighbours': 201}, 'Neighbours'),
     ({'Query': {'VolumeId': 'scan_1'}, 'Contrast': '=x'}, 'Contrast'),
     ({'Query': {'VolumeId': 'scan_1'}, 'Where': 'organ ='}, 'filter'),
     ({'Query': {'VolumeId': 'scan_1', 'Slices': [5, 2]}}, 'Slices'),
@@ -296,9 +298,16 @@ def begin(service, path, files):
 
 def test_progress(service, big):
     answer, _, job = begin(service, '/uploads', big)
+    child = service.children()[0]
+    limits = open(f'/proc/{child}/limits').read()
+    assert re.search('Max core file size *0 ', limits) and re.search('Max cpu time *21600 ', limits)
+    nice = int(open(f'/proc/{child}/stat').read().rsplit(')', 1)[1].split()[16])
+    assert nice == min(19, os.getpriority(os.PRIO_PROCESS, service.process.pid) + 10)
+    os.kill(child, signal.SIGTERM)  # as who stops the service does to all its processes: it waits to be told
     p = job['Progress']
     assert 0 < p['Done'] <= p['Total'] and p['PerSecond'] > 0 and p['EtaSeconds'] >= 0
-    assert service.finish(answer)['Progress'] is None
+    job = service.finish(answer)
+    assert job['Progress'] is None and len(job['Result']['Volumes']) == 2
 
 
 def test_cancel(service, big):
@@ -327,7 +336,7 @@ def test_death_of_the_process_that_reads_harms_one_volume_only(service, own, big
 @pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGKILL])
 def test_restart(own, big, how):
     """What was accepted is done, though the service ends in the middle of it; nothing is left running."""
-    with Service(own) as s:
+    with Service(own, '--threads', '1') as s:
         begin(s, '/volumes', big)
         queued = s.send_files('/uploads', big[:1])
         children = s.children()

@@ -406,7 +406,14 @@ def test_cached_files_are_asked_for_again(open_service):
 def test_the_page_says_what_it_is_for(open_service):
     answer = open_service.get('/')
     assert answer.headers['Content-Type'].startswith('text/html')
-    assert NOTICE in answer.body.decode()
+    texts = [answer.body.decode()]
+    for path in re.findall(r'"(/assets/[^"]+|/icon.svg)"', texts[0]):  # where the page was built
+        asset = open_service.get(path)
+        assert asset.status == 200, path
+        assert ('immutable' in asset.headers['Cache-Control']) == path.startswith('/assets/')
+        assert open_service.get(path, headers={'If-None-Match': asset.headers['ETag']}).status == 304
+        texts.append(asset.body.decode())
+    assert any(NOTICE in text.lower() for text in texts)
 
 
 def test_system(open_service):
@@ -792,6 +799,16 @@ def test_files_are_private(guarded):
     text = (state / 'users.json').read_text()
     assert PASSWORD not in text and not any(token in text for token in guarded.tokens.values())
     assert text.count('$argon2id$') == 3
+
+
+def test_a_state_folder_that_others_could_see(own, tmp_path):
+    state = tmp_path / 'state'
+    state.mkdir(mode=0o755)
+    with Service(own, '--state', state):
+        assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    if os.getuid() == 0:
+        os.chown(state, 12345, 12345)
+        refused_start(['another user'], own, '--state', state, '--listen', '127.0.0.1:0')
 
 
 def test_the_log_names_routes_and_users_only(own):
