@@ -51,9 +51,10 @@ class Service:
         self.port = int(line.rstrip('/\n').rsplit(':', 1)[1])
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed, *_):
         if self.process and self.process.poll() is None:
-            self.stop()
+            code = self.stop()
+            assert failed or code == 0, self.log
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
