@@ -21,7 +21,10 @@
 #define MAX_SIDE 4096
 #define THUMBNAIL_SIDE 128
 #define NIFTI_SIDE 256
+#define NIFTI_MAX_SIDE 512
 #define NIFTI_SLICES 256
+#define LARGE_PIXELS ((uint64_t)1 << 22) /* of a slice: few of these at once */
+#define MAX_PIXELS ((uint64_t)1 << 26) /* of a slice that is shown */
 
 /* What a request is about; `dir` and `record` are its own. */
 struct target {
@@ -110,6 +113,17 @@ cache_of(const request *r, const struct target *t, bool lasting)
     return lasting && v != NULL && strcmp(v, t->version) == 0 ? CACHE_FOREVER : CACHE_REVALIDATE;
 }
 
+/* False: slices are too large to be shown (answered). */
+static bool
+check_size(request *r, const cmir_stack *stack)
+{
+    if ((uint64_t)stack->rows * stack->cols <= MAX_PIXELS)
+        return true;
+    reply_error(r, 422, "slices of %u x %u pixels are too large to be shown", stack->rows,
+                stack->cols);
+    return false;
+}
+
 static void
 reply_slice(request *r, const struct target *t, uint32_t slice, const cmir_window *window,
             uint32_t side)
@@ -137,7 +151,16 @@ reply_slice(request *r, const struct target *t, uint32_t slice, const cmir_windo
         pixels_give(s, what);
         return;
     }
+    if (!check_size(r, &info->stack)) {
+        pixels_give(s, what);
+        return;
+    }
+    const bool large = (uint64_t)info->stack.rows * info->stack.cols > LARGE_PIXELS;
+    if (large)
+        pixels_begin_large(s);
     const cmir_status st = cmir_pixels_png(pixels_of(what), slice, w, side, &png, &nbytes, &err);
+    if (large)
+        pixels_end_large(s);
     pixels_give(s, what);
     if (st != CMIR_OK)
         reply_status(r, &err);
@@ -212,32 +235,44 @@ write_nifti(server *s, const cmir_pixels *pixels, uint32_t side, int *fd, uint64
     return status;
 }
 
+static void
+reply_nifti(request *r, const cmir_pixels *pixels, uint32_t side)
+{
+    server *s = request_server(r);
+    const cmir_pixels_info *info = cmir_pixels_get_info(pixels);
+    cmir_error err = {0};
+    uint64_t nbytes = 0;
+    int fd;
+
+    if (!check_size(r, &info->stack))
+        return;
+    pixels_begin_large(s);
+    const cmir_status st = write_nifti(s, pixels, side, &fd, &nbytes, &err);
+    pixels_end_large(s);
+    reply_header(r, "X-Cmir-Pixels", info->from == CMIR_PIXELS_SOURCE ? "source" : "preview");
+    if (st != CMIR_OK)
+        reply_status(r, &err);
+    else
+        reply_file(r, "application/gzip", fd, nbytes, NULL);
+}
+
 void
 api_nifti(request *r)
 {
     server *s = request_server(r);
     bool ok = true;
-    const uint32_t side = (uint32_t)request_number(r, "side", 1, MAX_SIDE, NIFTI_SIDE, &ok);
+    const uint32_t side = (uint32_t)request_number(r, "side", 1, NIFTI_MAX_SIDE, NIFTI_SIDE, &ok);
     cmir_error err = {0};
     struct target t;
-    uint64_t nbytes = 0;
     seen *what;
-    int fd;
 
     if (!ok || !find_target(r, &t))
         return;
     if (pixels_take(s, t.dir, t.record, side, &what, &err) != CMIR_OK) {
         reply_unseen(r, &err);
     } else {
-        const bool source = cmir_pixels_get_info(pixels_of(what))->from == CMIR_PIXELS_SOURCE;
-        const cmir_status st = write_nifti(s, pixels_of(what), side, &fd, &nbytes, &err);
-
+        reply_nifti(r, pixels_of(what), side);
         pixels_give(s, what);
-        reply_header(r, "X-Cmir-Pixels", source ? "source" : "preview");
-        if (st != CMIR_OK)
-            reply_status(r, &err);
-        else
-            reply_file(r, "application/gzip", fd, nbytes, NULL);
     }
     target_free(&t);
 }

@@ -4,7 +4,8 @@
  * The one idea: opening a scan takes a second and a picture of it milliseconds, so what was opened last
  * stays open, up to a number of bytes; whoever asks for what another is just opening waits for it.
  * Small pictures come from small previews: a list of hits opens no scan.  Uploads are only ever shown
- * from previews: what strangers sent is decoded by jobs, in processes of their own, never here. */
+ * from previews: what strangers sent is decoded by jobs, in processes of their own, never here; nor is
+ * any of it kept open, so that it is gone when it is deleted. */
 #include "pixels.h"
 
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #define KEPT_NBYTES ((uint64_t)1 << 30) /* of open volumes; nor is a larger one opened */
 #define MAX_KEPT 256                    /* volumes */
 #define MAX_OPENING 2                   /* at once */
+#define MAX_LARGE 2                     /* pictures at once that need much memory */
 #define FALLBACK_S 60.0 /* after which a scan that could not be read is tried again */
 
 struct seen {
@@ -39,7 +41,7 @@ struct pixels {
     struct seen *first;
     size_t n;
     uint64_t nbytes, clock;
-    unsigned n_opening;
+    unsigned n_opening, n_large;
     pthread_mutex_t archive_lock;
     cmir_archive *archive; /* for records: pictures never wait for searches */
 };
@@ -233,6 +235,7 @@ find_or_begin(struct pixels *p, const char *dir, const char *id, const char *ver
         v->volume_id = cmir_json_need(strdup(id));
         memcpy(v->version, version, sizeof v->version);
         v->from = from;
+        v->obsolete = dir != NULL;
         v->next = p->first;
         p->first = v;
         p->n++;
@@ -324,6 +327,29 @@ pixels_take(server *s, const char *dir, const cmir_record *record, uint32_t side
     else
         pixels_give(s, v);
     return st;
+}
+
+void
+pixels_begin_large(server *s)
+{
+    struct pixels *p = s->pixels;
+
+    (void)pthread_mutex_lock(&p->lock);
+    while (p->n_large >= MAX_LARGE)
+        (void)pthread_cond_wait(&p->changed, &p->lock);
+    p->n_large++;
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+void
+pixels_end_large(server *s)
+{
+    struct pixels *p = s->pixels;
+
+    (void)pthread_mutex_lock(&p->lock);
+    p->n_large--;
+    (void)pthread_cond_broadcast(&p->changed);
+    (void)pthread_mutex_unlock(&p->lock);
 }
 
 const cmir_pixels *

@@ -27,6 +27,10 @@ const cmir_pixels *pixels_of(const seen *what);
 bool pixels_is_fallback(const seen *what); /* a small preview where the scan was wanted */
 void pixels_give(server *s, seen *what);
 
+/* What needs much memory waits its turn: between these, at most two requests. */
+void pixels_begin_large(server *s);
+void pixels_end_large(server *s);
+
 /* "source", "preview" or "none": what pictures of a volume are likely to be made of, by a look at where
  * it was; nothing is opened. */
 const char *pixels_expected(server *s, const char *dir, const cmir_record *record);

@@ -146,7 +146,7 @@ def test_caching(service):
     ('/volumes/ct/slices/0.png?centre=3&width=-1', 400), ('/volumes/ct/slices/0.png?centre=nan&width=3', 400),
     ('/volumes/ct/slices/0.png?centre=3&width=inf', 400), ('/volumes/ct/slices/0.png?side=0', 400),
     ('/volumes/ct/slices/0.png?side=100000', 400), ('/volumes/ct/slices/0.png?side=x', 400),
-    ('/volumes/ct/volume.nii.gz?side=0', 400), ('/volumes?limit=0', 400), ('/volumes?limit=501', 400),
+    ('/volumes/ct/volume.nii.gz?side=0', 400), ('/volumes/ct/volume.nii.gz?side=513', 400), ('/volumes?limit=0', 400), ('/volumes?limit=501', 400),
     ('/volumes?offset=-1', 400), ('/uploads/nope/volumes/ct/slices/0.png', 404), ('/uploads/nope/volumes/ct', 404)])
 def test_bad_requests(service, path, status):
     answer = service.get(path)
@@ -248,3 +248,28 @@ def test_uploads_are_shown_from_previews(service, scans, tmp_path):
     assert service.get(f'{place}/slices/8.png').status == 404
     assert service.delete(f'/uploads/{upload}').status == 204
     assert service.get(f'{place}/slices/3.png').status == 404 and service.get(place).status == 404
+
+
+def test_slices_of_many_pixels(tmp_path):
+    """Large slices are made one after the other, huge ones refused."""
+    for name, side, n in (('large', 2200, 5), ('huge', 8300, 2)):
+        voxels = np.zeros((side, side, n), np.uint8)
+        voxels[:side // 2, :, :] = 200
+        nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 3.0, 1.0])), tmp_path / f'{name}.nii')
+    ok('add', tmp_path / 'a', tmp_path / 'large.nii', tmp_path / 'huge.nii', '--min-slices', 1, '-q')
+    with Service(tmp_path / 'a') as s:
+        answers = [None] * 5
+
+        def ask(k):
+            answers[k] = s.get(f'/volumes/large/slices/{k}.png?side=200&centre=100&width=400')
+        threads = [threading.Thread(target=ask, args=(k,)) for k in range(5)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        want = np.zeros((200, 200)) + np.where(np.arange(200) < 100, 200, 0)
+        for answer in answers:
+            check(grey(answer), want, 100, 400)
+        assert s.get('/volumes/huge/slices/0.png').status == 422
+        assert s.get('/volumes/huge/volume.nii.gz').status == 422
+        assert grey(s.get('/volumes/huge/thumbnail.png')).shape == (128, 128)
