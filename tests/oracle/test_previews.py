@@ -20,6 +20,7 @@ from PIL import Image
 
 import cmir_ffi
 from cmir_ffi import LIB, PLANES
+from voxels import blobs, shrunk
 
 CMIR = os.environ['CMIR']
 SOURCE = pathlib.Path(os.environ.get('CMIR_SOURCE', '.'))
@@ -35,16 +36,6 @@ def cmir(*arguments, status=0):
 
 def cmir_json(*arguments, **how):
     return json.loads(cmir(*arguments, '--json', **how))
-
-
-def blobs(rng, shape, low, high):
-    """Smooth values with edges: something that has to be predicted."""
-    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing='ij'))
-    values = np.full(shape, float(low))
-    for _ in range(12):
-        middle, size = rng.uniform(-0.8, 0.8, (3, 1, 1, 1)), rng.uniform(0.1, 0.6, (3, 1, 1, 1))
-        values[((grid - middle) ** 2 / size ** 2).sum(0) < 1] = rng.uniform(low, high)
-    return values + rng.normal(0, (high - low) / 200, shape)
 
 
 @pytest.fixture(scope='module')
@@ -102,19 +93,6 @@ def read_preview(archive, volume_id):
                 codes[i + 1, j + 1] = (x + 32768) % 65536 - 32768
         values[k] = codes[1:, 1:] * scale + shift
     return values, scale
-
-
-def average(x, n_out):
-    """Along the last axis, what each of n_out equal parts covers."""
-    n_in = x.shape[-1]
-    edges = np.arange(n_out + 1) * n_in / n_out
-    weight = np.clip(np.minimum(np.arange(1, n_in + 1), edges[1:, None]) - np.maximum(np.arange(n_in), edges[:-1, None]),
-                     0, None)
-    return x @ (weight / weight.sum(1, keepdims=True)).T
-
-
-def shrunk(picture, rows, cols):
-    return average(average(picture, cols).T, rows).T
 
 
 def pictures(voxels):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes and their pictures through the service: every pixel against numpy, nibabel and pydicom; what is kept, what is
 gone, what is cached; uploads; bad requests."""
+import gzip
 import io
 import json
 import shutil
 import threading
+import time
 
 import nibabel as nib
 import numpy as np
@@ -13,11 +15,9 @@ import pytest
 from cli_help import ok, ok_json, save_dicom
 from PIL import Image
 from service import Service
-from test_previews import SEED, average, blobs  # noqa: F401
+from voxels import blobs, shrunk
 
-
-def shrunk(picture, rows, cols):
-    return average(average(picture, cols).T, rows).T
+SEED = 20261128
 
 
 @pytest.fixture(scope='module')
@@ -155,7 +155,7 @@ def test_bad_requests(service, path, status):
 
 def test_nifti(service, scans):
     answer = service.get('/volumes/ct/volume.nii.gz?side=130')
-    image = nib.Nifti1Image.from_bytes(__import__('gzip').decompress(answer.body))
+    image = nib.Nifti1Image.from_bytes(gzip.decompress(answer.body))
     got, want = np.asarray(image.dataobj), scans[1]['ct']
     assert got.shape == (130, 110, 8) and answer.headers['X-Cmir-Pixels'] == 'source'
     for k in range(8):
@@ -224,7 +224,6 @@ def test_removed_and_replaced(scans, tmp_path):
         assert s.delete('/volumes/ct').status == 404 and s.get('/volumes').json['Total'] == 1
         voxels = np.asarray(nib.load(folder / 'ct.nii.gz').dataobj)[:, :, ::-1]
         nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 3.0, 1.0])), folder / 'ct.nii.gz')
-        import time
         time.sleep(1.1)  # versions tell seconds
         ok('add', path, folder / 'ct.nii.gz', '-q')
         after = s.get('/volumes/ct/slices/1.png?centre=0&width=2000', If_None_Match=before.headers['ETag'])
