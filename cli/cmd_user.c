@@ -173,7 +173,7 @@ log_path(const char *path)
 
     for (size_t i = 0; i < 2; i++) {
         char *file = cmir_json_need(malloc(strlen(path) + strlen(below[i]) + 1));
-        sprintf(file, "%s%s", path, below[i]);
+        strcpy(stpcpy(file, path), below[i]);
         if (stat(file, &st) == 0)
             return file;
         free(file);

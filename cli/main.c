@@ -72,11 +72,11 @@ quote_command(int argc, char **argv)
     for (int i = 1; i < argc; i++)
         nbytes += 4 * strlen(argv[i]) + 3;
     char *text = cli_need(malloc(nbytes)), *p = text;
-    p += sprintf(p, "cmir");
+    p = stpcpy(p, "cmir");
     for (int i = 1; i < argc; i++) {
         *p++ = ' ';
         if (argv[i][0] != '\0' && argv[i][strspn(argv[i], plain)] == '\0') {
-            p += sprintf(p, "%s", argv[i]);
+            p = stpcpy(p, argv[i]);
             continue;
         }
         *p++ = '\'';
