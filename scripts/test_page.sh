@@ -1,10 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# test_page.sh BUILD [ARGUMENT...]: the page in a browser, with the service of a build folder.  Run by ctest as `page`;
+# test_page.sh BUILD: the page in a browser, with the service of a build folder.  Run by ctest as `page`;
 # pictures of every state are left in BUILD/e2e/shots.  Exit code 77: skipped, the reason is said.
 set -eu
 build=$(cd "$1" && pwd)
-shift
 cd "$(dirname "$0")/../web"
 skip() { echo "SKIPPED: page: $*"; exit 77; }
 
@@ -17,4 +16,4 @@ command -v node >/dev/null || skip "no node here: scripts/deps.sh tests"
 export CHROMIUM CMIR="$build/cmir" PAGE_OUT="$build/e2e"
 node --test test/*.test.js
 rm -rf "$PAGE_OUT"
-exec node node_modules/@playwright/test/cli.js test "$@"
+exec node node_modules/@playwright/test/cli.js test
