@@ -5,6 +5,7 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
 TORTURE ?= 200
 BENCH ?= quick
+LOAD_SECONDS ?= 600
 EVAL ?= quick
 JOBS ?= $(shell nproc)
 NINJA := cmake --build build --parallel $(JOBS)
@@ -17,7 +18,8 @@ help:
 	@echo "make eval     the evaluation tables of docs/results (EVAL=full: every study of real scans, hours)"
 	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, long)"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
-	@echo "make torture  the service against TORTURE=$(TORTURE) made-up requests of each operation, and sequences"
+	@echo "make torture  the service against TORTURE=$(TORTURE) made-up requests of each operation, and sequences;"
+	@echo "              then two times LOAD_SECONDS=$(LOAD_SECONDS) of 32 clients"
 	@echo "make install  into PREFIX=$(PREFIX)"
 	@echo "make clean    remove what was built; keep what was downloaded"
 
@@ -55,6 +57,7 @@ torture: deps
 	@$(MAKE) --no-print-directory build
 	@CMIR=build/cmir CMIR_SOURCE=. CMIR_TORTURE=$(TORTURE) PYTHONDONTWRITEBYTECODE=1 \
 	    build/venv/bin/python -m pytest -q -rP -p no:cacheprovider tests/oracle/test_serve_schema.py
+	@bench/serve.sh $(LOAD_SECONDS)
 
 install: build
 	@cmake --install build --prefix $(PREFIX)

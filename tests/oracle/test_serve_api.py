@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service's interface as programs meet it: what it finds is what cmir search finds; uploads, jobs that are broken
 off, labels, feedback, cohorts, and who may see what."""
+import concurrent.futures
 import csv
 import fcntl
 import io
@@ -154,6 +155,18 @@ def test_evidence_and_matches(service, own):
 def test_bad_requests_are_refused_by_name(service, request_, word):
     answer = service.post('/search', request_)
     assert answer.status == 400 and word in answer.json['Message'], answer.body
+
+
+def test_many_clients_at_once(service):
+    """Every answer is what one client alone gets, none is an error."""
+    def asked(i):
+        answer = service.post('/search', {'Query': {'VolumeId': f'scan_{1 + i % 3}'}, 'Limit': 3})
+        return answer.status, [(m['VolumeId'], m['Score'], m['SliceMatches']) for m in answer.json['Matches']]
+
+    alone = [asked(i) for i in range(3)]
+    assert all(status == 200 for status, _ in alone)
+    with concurrent.futures.ThreadPoolExecutor(32) as clients:
+        assert list(clients.map(asked, range(320))) == [alone[i % 3] for i in range(320)]
 
 
 def test_unknown_volumes(service):
