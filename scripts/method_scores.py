@@ -73,12 +73,6 @@ def stacked(volumes):
     return np.vstack([v.rows for v in volumes]), np.cumsum([len(v.rows) for v in volumes])[:-1]
 
 
-def whiten(volumes, mean, directions):
-    rows, cuts = stacked(volumes)
-    rows = unit((rows - mean.astype(np.float32)) @ directions.astype(np.float32))
-    return [v.with_rows(r) for v, r in zip(volumes, np.split(rows, cuts))]
-
-
 def length_corrected(scores, lengths):
     """Scores less the least-squares slope on H_n = 1 + 1/2 + ... + 1/n; unchanged where that slope falls or few are
     there."""
@@ -89,16 +83,16 @@ def length_corrected(scores, lengths):
     return scores - max(0.0, h @ scores / (h @ h)) * h
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=2048)
 def straight_lines(m, n, ratio):
-    """Where all lines that rise put the query's slices [lines, m], held within the candidate; the slope of each, and
-    its steps from its place [lines, m]; ratio 0: spacings unknown."""
+    """Of all lines that rise: where in S they lie, flat [slope and place, m], held within the candidate; their slopes,
+    and the steps from their place [slopes, m]; ratio 0: spacings unknown."""
     reach = 4 if ratio > 0 else 16
     powers = sorted(range(-reach, reach + 1), key=lambda q: (abs(q), -q))         # of equal lines the first is taken
     slopes = (ratio or 1.0) * 2.0 ** (np.array(powers) / 8)
     steps = np.floor(slopes[:, None] * (2 * np.arange(m) - m + 1) / 2 + 0.5).astype(int)
-    lines = np.clip(steps[:, None] + np.arange(n)[:, None], 0, n - 1).reshape(-1, m).astype(np.int32)
-    return lines, slopes, steps
+    lines = np.clip(steps[:, None] + np.arange(n)[:, None], 0, n - 1).reshape(-1, m)
+    return lines + np.arange(m) * n, slopes, steps
 
 
 def best_line(s, ratio):
@@ -106,7 +100,7 @@ def best_line(s, ratio):
     slices beside it may be taken."""
     m, n = s.shape
     lines, slopes, steps = straight_lines(m, n, ratio)
-    up, down = (x[np.arange(m), lines].sum(1) for x in (s, s[:, ::-1]))
+    up, down = (x.ravel().take(lines).sum(1) for x in (s, s[:, ::-1]))
     falls = down.max() > up.max()
     k, place = divmod(int((down if falls else up).argmax()), n)
     return falls, place + steps[k], max(1, int(np.ceil(slopes[k] * m / 16)))

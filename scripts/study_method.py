@@ -345,9 +345,9 @@ def print_tables(results):
     print('Locate, other slices than the matches, hits of maxsim: ratio\n')
     print(grid(results, 'locate', 'ratio', ['mutual matches', 'stronger half', 'matched run', 'nearest slices of all']))
     print('Matched run of the source, IoU >= 0.6: free matches and in order\n')
-    for kind in study_data.KINDS:
-        print('%s\n' % kind)
-        print(grid(results, kind, 'run IoU >= 0.6', ['maxsim', 'ordered']))
+    print(table(['slabs', 'encoder', 'score', *(title(d) for d in DIMS)],
+                [[kind, e, n] + [results[e][kind, d]['run IoU >= 0.6', n] for d in DIMS]
+                 for kind in study_data.KINDS for e in results for n in ('maxsim', 'ordered')]))
     print('Contrast: where in a scan the tumour is, by labels of other patients\' slabs\n')
     figures = ('AUROC', 'ratio', 'IoU', 'IoU by chance')
     print(table(['encoder', 'embeddings', 'AUROC of slices', 'share of the run / blind', 'IoU of the run', 'blind'],

@@ -9,7 +9,7 @@ import numpy as np
 
 from eval_common import SCORES
 from eval_slabs import chance_of_run, overlap
-from method_scores import TRIED, Meeting, Whitening, matched_run, stacked, whiten
+from method_scores import TRIED, Meeting, Whitening, matched_run, stacked, unit
 
 NEIGHBOURS = 10  # that vote, and whose matches are located
 DEPTH = 3        # of precision
@@ -18,19 +18,28 @@ ALL = tuple(s for s in SCORES if s != 'max-pool') + TRIED  # of whitened rows it
 
 
 class Fitted:
-    """Whitenings of some volumes without one patient each, kept."""
+    """Whitenings of some volumes without one patient each, and what they make of volumes: kept."""
 
     def __init__(self, volumes):
-        self.fit, self.kept = Whitening(volumes), {}
+        self.fit, self.kept, self.projected = Whitening(volumes), {}, {}
+
+    def directions(self, patient):
+        return self.fit.without(patient, LARGEST)
+
+    def project(self, v, patient):
+        """Rows in all LARGEST directions, of which the first are those of a smaller whitening."""
+        if patient not in self.kept:
+            self.kept[patient] = [x.astype(np.float32) for x in self.directions(patient)]
+        if (v, patient) not in self.projected:
+            mean, directions = self.kept[patient]
+            self.projected[v, patient] = (v.rows - mean) @ directions
+        return self.projected[v, patient]
 
     def change(self, volumes, patient, dims):
         """Volumes as they are (dims 0), or whitened as if the patient were not in the archive."""
         if not dims:
             return volumes
-        if patient not in self.kept:
-            self.kept[patient] = self.fit.without(patient, LARGEST)
-        mean, directions = self.kept[patient]
-        return whiten(volumes, mean, directions[:, :dims])
+        return [v.with_rows(unit(self.project(v, patient)[:, :dims])) for v in volumes]
 
 
 def meetings(queries, volumes, fitted, dims, others=True):

@@ -32,7 +32,7 @@ import study_data
 import study_tasks as tasks
 from eval_common import (NOTICE, ByPatient, arguments, encoder_name, in_processes, interval, parser_of, spelt,
                          table, write_json)
-from method_scores import Whitening, unit, whiten
+from method_scores import Whitening, unit
 
 SIDE = 240     # pixels of the fixed field: the largest crop has 239
 AIR_HU = -1000
@@ -46,17 +46,20 @@ class Scaled(tasks.Fitted):
 
     def __init__(self, volumes, power):
         super().__init__(volumes)
-        self.power, self.known = power, {}
+        self.power = power
+
+    def directions(self, patient):
+        mean, white = self.fit.without(patient, tasks.LARGEST)
+        return mean, white / np.linalg.norm(white, axis=0) ** (1 - self.power)
 
     def change(self, volumes, patient, dims):
+        """0 dimensions: centred only."""
         if self.power is None:
             return volumes
-        if patient not in self.known:
-            self.known[patient] = self.fit.without(patient, tasks.LARGEST)
-        mean, white = self.known[patient]
-        if not dims:
-            return [v.with_rows(unit(v.rows - mean)) for v in volumes]
-        return whiten(volumes, mean, (white / np.linalg.norm(white, axis=0) ** (1 - self.power))[:, :dims])
+        if dims:
+            return super().change(volumes, patient, dims)
+        self.project(volumes[0], patient)
+        return [v.with_rows(unit(v.rows - self.kept[patient][0])) for v in volumes]
 
 
 class Lines:
