@@ -13,7 +13,7 @@ help:
 	@echo "make build    the program build/cmir and the library"
 	@echo "make demo     a small archive of made-up scans, searched; leaves a report to open"
 	@echo "make check    every test"
-	@echo "make eval     the evaluation tables of docs/results (EVAL=full: every study of real scans, hours)"
+	@echo "make eval     the evaluation tables of docs/results (EVAL=full: every study of real scans, an hour or more)"
 	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, long)"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make install  into PREFIX=$(PREFIX)"
