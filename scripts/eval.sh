@@ -4,11 +4,12 @@
 # Run by `make eval`.
 #
 # Phantoms at four sites always, through the same command as 3D-MIR's own data; where ../shared/data
-# is, sarcomas as well; full: every study of real scans, hours.  Works in build/eval; what an earlier
-# run made there is used again.
+# is, sarcomas as well; full: every study of real scans (docs/evaluation.md says how long).  Works
+# in build/eval; what an earlier run made there is used again.
 set -eu
 cd "$(dirname "$0")/.."
 mode=${1:-quick} # or full
+start=$(date +%s)
 python=build/venv/bin/python
 dir=build/eval
 results=docs/results
@@ -105,17 +106,19 @@ tables sarcoma "$dir"/tables/sarcoma_*.json
 
 [ "$mode" = full ] || exit 0
 
-# docs/results.md and docs/results-method.md quote these tables.
-study() { # NAME SCRIPT WORK ARGUMENT...
-    name=$1 script=$2 work=$3
-    shift 3
-    $python "scripts/$script.py" "$dir/$work" --data "$data" --encoder builtin --encoder "$mobilenet" \
-        --encoder "$squeezenet" "$@" -o "$dir/$name.json" >"$dir/$name.md"
-    echo "$dir/$name.md, $dir/$name.json"
+# docs/results.md and docs/results-method.md quote these tables. All share one folder of cuts, archives and embeddings.
+study() { # NAME SCRIPT ARGUMENT...
+    name=$1 script=$2
+    shift 2
+    say "$(date +%H:%M:%S) $name"
+    $python "scripts/$script.py" "$dir/study" --data "$data" --encoder builtin --encoder "$mobilenet" \
+        --encoder "$squeezenet" "$@" -o "$dir/$name.json" >"$dir/new.md"
+    mv "$dir/new.md" "$results/$name.md"
+    echo "$results/$name.md"
 }
-say "Known-item slabs, same-region retrieval, and which variant of the method helps, three encoders: hours"
-study slabs eval_slabs slabs
-study regions eval_regions regions
-study method_study study_method study
-study method_tried study_tried study --patches "$mobilenet"
+study slabs eval_slabs
+study regions eval_regions
+study method_study study_method --agree-with "$dir/slabs.json" --agree-with "$dir/regions.json"
+study method_tried study_tried --patches "$mobilenet"
 cp "$dir/method_study.json" "$dir/method_tried.json" "$results/"
+say "Full: all in $(($(date +%s) - start)) s"

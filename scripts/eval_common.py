@@ -3,14 +3,22 @@
 
 Imported only. The one idea: every command is run as a user would run it and remembered, so that a report can
 print what made its figures."""
+import argparse
+import concurrent.futures
 import json
 import math
+import multiprocessing
 import os
 import shlex
 import subprocess
+import sys
+import time
 
-import numpy as np
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')  # PROCESSES do more than threads on products as small as these
 
+import numpy as np  # noqa: E402
+
+PROCESSES = len(os.sched_getaffinity(0))
 NOTICE = 'research use only, not for diagnosis'
 
 
@@ -23,6 +31,14 @@ class Command:
 
     def run(self, *arguments, stdin=None, show=True):
         """-> the JSON object that the verb prints. Exit code 1 (some inputs refused) is an error here."""
+        return json.loads(self.output(arguments, stdin, show))
+
+    def batch(self, archive, queries, *options, show=True):
+        """-> what `cmir search` prints for each of many queries."""
+        text = self.output(['search', archive, '--batch', '-', *options], '\n'.join(queries) + '\n', show)
+        return [json.loads(line) for line in text.splitlines()]
+
+    def output(self, arguments, stdin, show):
         line = [self.program, *map(str, arguments)]
         if show:
             self.lines.append(shlex.join(line) + (' <paths.txt' if stdin else ''))
@@ -30,7 +46,61 @@ class Command:
         if done.returncode != 0:
             raise SystemExit('%s\nexit code %d: %s' % (shlex.join(line), done.returncode,
                                                        (done.stderr + done.stdout)[-2000:]))
-        return json.loads(done.stdout)
+        return done.stdout
+
+
+class Progress:
+    """How much is done and how long the rest takes, on standard error: at most every ten seconds, and at the end."""
+
+    def __init__(self, what, total):
+        self.what, self.total, self.done = what, total, 0
+        self.start = self.said = time.monotonic()
+
+    def show(self, done):
+        self.done, now = done, time.monotonic()
+        if done == self.total:
+            print('%s: all %d in %.0f s' % (self.what, done, now - self.start), file=sys.stderr, flush=True)
+        elif now - self.said >= 10:
+            self.said = now
+            print('%s: %d of %d, about %.0f s left' % (self.what, done, self.total,
+                                                       (now - self.start) / done * (self.total - done)),
+                  file=sys.stderr, flush=True)
+
+
+def in_threads(call, items, progress=None):
+    """-> what call(item) gives, in order; for calls that wait for other programs."""
+    found = []
+    with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
+        for done in pool.map(call, items):
+            found.append(done)
+            if progress:
+                progress.show(progress.done + 1)
+    return found
+
+
+def in_processes(call, items):
+    with concurrent.futures.ProcessPoolExecutor(PROCESSES, multiprocessing.get_context('fork')) as pool:
+        return list(pool.map(call, items))
+
+
+def parser_of(doc):
+    """Arguments that all of these scripts have."""
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('work', metavar='WORK', help='cuts, archives and embeddings; what is there is used again')
+    p.add_argument('--cmir', default='build/cmir', help='default %(default)s')
+    p.add_argument('--onnxruntime', help='libonnxruntime.so, passed on to cmir')
+    p.add_argument('--data', default='../shared/data', help='default %(default)s')
+    p.add_argument('--encoder', action='append', metavar='CARD', help='may be repeated; default builtin')
+    p.add_argument('-o', '--output', metavar='JSON', help='write every figure here')
+    return p
+
+
+def arguments(parser):
+    """-> parsed arguments, cmir; WORK is there."""
+    a = parser.parse_args()
+    a.encoder = a.encoder or ['builtin']
+    os.makedirs(a.work, exist_ok=True)
+    return a, Command(a.cmir, a.onnxruntime)
 
 
 def encoder_name(card):
@@ -132,6 +202,10 @@ def table(heading, rows):
     """Markdown."""
     lines = ['| ' + ' | '.join(heading) + ' |', '|' + '---|' * len(heading)]
     return '\n'.join(lines + ['| ' + ' | '.join(map(str, r)) + ' |' for r in rows]) + '\n'
+
+
+SCORES = ('maxsim', 'symmetric', 'length-corrected', 'ordered', 'weighted', 'freq', 'max', 'sum', 'mean', 'median',
+          'max-pool', 'std')  # of cmir search
 
 
 def write_json(path, result):

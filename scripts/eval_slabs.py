@@ -2,32 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Known-item retrieval on real CT: does a perturbed slab find its source, and the slices it was cut from?
 
-Run by hand. Cuts slabs with make_slabs.py, indexes every CT volume of DATA/regions.csv and the slabs with the
-cmir program, searches each slab in the archive of all volumes (--exclude none), and prints, per encoder, kind
-and score: the rate of the source at rank 1 (Wilson 95 % interval); how often the matched run (MatchSlices of the
-source, the same under every score) meets the true run with an intersection over union of at least 0.6; chance;
-and maxsim against each other score in pairs (exact McNemar over slabs, and signs exchanged over source volumes,
-because slabs of one volume are not independent).
+Run by eval.sh. Cuts slabs with make_slabs.py, indexes every volume of DATA/regions.csv and the slabs with the cmir
+program, and searches each slab among the CT volumes (--exclude none) with every score: on embeddings as they are, and
+on the archive whitened to WHITENED dimensions by `cmir fit`, which learns from the CT volumes without the slab's
+source. (Not by max-pool there: a maximum depends on the sign of the directions, which is arbitrary.) Prints, per
+encoder, kind and score: the rate of the source at rank 1 (Wilson 95 % interval); how often the matched run
+(MatchSlices of the source, the same under every score but ordered) meets the true run with an intersection over union
+of at least 0.6; chance; and maxsim against each other score in pairs (exact McNemar over slabs, and signs exchanged
+over source volumes, because slabs of one volume are not independent).
 
   scripts/eval_slabs.py WORK --data ../shared/data --encoder builtin \\
       --encoder ../shared/data/models/mobilenet_v2_224.json --output slabs.json
 
-WORK is a folder for slabs and archives; what is there already is used again, so delete it when cmir has changed.
-Needs what make_slabs.py needs.
-"""
-import argparse
-import csv
-import os
-import subprocess
-import sys
+JSON has every query's figures, which study_method.py compares with its own. Needs what make_slabs.py needs."""
+import shutil
 
 import numpy as np
 
-from eval_common import NOTICE, Command, encoder_name, mcnemar, rate, sign_flip, table, write_json
-from make_slabs import KINDS, volumes_of
+import study_data
+from eval_common import (NOTICE, SCORES, Progress, arguments, encoder_name, in_threads, mcnemar, parser_of, rate,
+                         sign_flip, table, write_json)
 
-SCORES = ('maxsim', 'symmetric', 'freq', 'max', 'sum', 'mean')
-SCRIPTS = os.path.dirname(os.path.abspath(__file__))
+WHITENED = 128
+ON_WHITENED = tuple(s for s in SCORES if s != 'max-pool')
+PLACED = ('maxsim', 'ordered')  # whose matched runs are judged; the others' are maxsim's
+CT = "Modality = 'CT'"
 
 
 def overlap(a, b):
@@ -42,107 +41,117 @@ def chance_of_run(n, true):
     return float(np.mean([overlap((a, a + length - 1), true) >= 0.6 for a in range(n - length + 1)]))
 
 
-def cut(a, kind):
-    """-> folder with the slabs of one kind, the rows of its truth.csv."""
-    folder = os.path.join(a.work, '%s_seed%d' % (kind, a.seed))
-    command = [os.path.join(SCRIPTS, 'make_slabs.py'), folder, '--data', a.data, '--kind', kind,
-               '--per-volume', str(a.per_volume), '--seed', str(a.seed)]
-    if not os.path.exists(os.path.join(folder, 'truth.csv')):
-        subprocess.run([sys.executable] + command, check=True, stdout=subprocess.DEVNULL)
-    with open(os.path.join(folder, 'truth.csv'), newline='') as f:
-        return folder, list(csv.DictReader(f)), ' '.join(command)
+def judged(found, row, slices, placed):
+    """-> is the source at rank 1; if placed: does the matched run overlap the true one by 0.6, by how much; chance."""
+    hit = next((m for m in found['Matches'] if m['VolumeId'] == row['source']), None)
+    first = int(hit is not None and hit['Rank'] == 1)
+    if not placed:
+        return first,
+    true = int(row['first_slice']), int(row['last_slice'])
+    shared = overlap(hit['MatchSlices'], true)
+    return first, int(shared >= 0.6), shared, chance_of_run(slices, true)
 
 
-def archive_of(cmir, path, card, inputs):
-    """Makes the archive unless it is there; -> its volumes by id."""
-    if not os.path.exists(path):
-        cmir.run('init', path, '--encoder', card)
-        cmir.run('add', path, '-', '--min-slices', '3', stdin='\n'.join(inputs) + '\n')
-    return {v['VolumeId']: v for v in cmir.run('list', path, show=False)['Volumes']}
+class Slabs:
+    """The queries of one encoder, of all kinds, and the archive that they are searched in."""
+
+    def __init__(self, cmir, a, card):
+        self.cmir, self.archive = cmir, study_data.regions_archive(cmir, a, card)[0]
+        self.slices = {v['VolumeId']: v['Slices']
+                       for v in cmir.run('list', self.archive, '--where', CT, show=False)['Volumes']}
+        self.truth, self.query = {}, {}
+        for kind in study_data.KINDS:
+            archive, truth = study_data.slabs_archive(cmir, a, card, kind)
+            self.truth.update({q: dict(row, kind=kind) for q, row in truth.items()})
+            self.query.update({q: '%s:%s' % (archive, q) for q in truth})
+
+    def search(self, archive, score, names, show):
+        """-> {slab: figures}"""
+        placed = score in PLACED
+        found = self.cmir.batch(archive, [self.query[q] for q in names], '--where', CT, '--exclude', 'none', '--score',
+                                score, '--limit', len(self.slices) if placed else 1, '--threads', 1, show=show)
+        return {q: judged(f, self.truth[q], self.slices[self.truth[q]['source']], placed)
+                for q, f in zip(names, found)}
+
+    def raw(self, score, show):
+        return self.search(self.archive, score, list(self.truth), show)
+
+    def whitened(self, source, show):
+        """-> {score: figures of the slabs of one source}, the archive whitened without it."""
+        names = [q for q, row in self.truth.items() if row['source'] == source]
+        fitted = '%s_without_%s' % (self.archive, source)
+        shutil.rmtree(fitted, ignore_errors=True)
+        shutil.rmtree(fitted + '.partial', ignore_errors=True)
+        self.cmir.run('fit', self.archive, fitted, '--dims', WHITENED, '--where',
+                      "%s and not VolumeId = '%s'" % (CT, source), '--threads', 1, show=show)
+        found = {s: self.search(fitted, s, names, show and s == SCORES[0]) for s in ON_WHITENED}
+        shutil.rmtree(fitted)
+        return found
+
+    def everything(self, show, progress):
+        """-> {dimensions: {score: {slab: figures}}}; 0 dimensions: embeddings as they are."""
+        sources = sorted({row['source'] for row in self.truth.values()})
+        raw = in_threads(lambda s: self.raw(s, show and s == SCORES[0]), SCORES, progress)
+        parts = in_threads(lambda s: self.whitened(s, show and s == sources[0]), sources, progress)
+        return {0: dict(zip(SCORES, raw)),
+                WHITENED: {s: {q: f for p in parts for q, f in p[s].items()} for s in ON_WHITENED}}
 
 
-def search(cmir, archive, queries, truth, volumes, score, show):
-    """-> one record per slab: rank of the source (None: not listed), overlap of the runs, chance of that."""
-    records = []
-    for i, row in enumerate(truth):
-        found = cmir.run('search', archive, '%s:%s' % (queries, row['query']), '--exclude', 'none', '--score', score,
-                         '--limit', len(volumes), show=show and i == 0)
-        hit = next((m for m in found['Matches'] if m['VolumeId'] == row['source']), None)
-        true = int(row['first_slice']), int(row['last_slice'])
-        records.append(dict(Query=row['query'], Source=row['source'], Rank=hit and hit['Rank'], TrueSlices=true,
-                            MatchSlices=hit and hit['MatchSlices'],
-                            Overlap=overlap(hit['MatchSlices'], true) if hit else 0.0,
-                            ChanceOverlap=chance_of_run(volumes[row['source']]['Slices'], true)))
-    return records
-
-
-def compare(records, other):
+def compare(figures, truth, names, other):
     """maxsim against another score on the same slabs."""
-    first = [[r['Rank'] == 1 for r in records[s]] for s in ('maxsim', other)]
+    first = [[figures[s][q][0] for q in names] for s in ('maxsim', other)]
     p, only_maxsim, only_other = mcnemar(*first)
     by_source = {}
-    for r, x, y in zip(records['maxsim'], *first):
-        by_source[r['Source']] = by_source.get(r['Source'], 0) + x - y
-    return dict(OnlyMaxsim=only_maxsim, OnlyOther=only_other, McNemar=p, SignFlipVolumes=sign_flip(by_source.values()))
+    for q, x, y in zip(names, *first):
+        by_source[truth[q]['source']] = by_source.get(truth[q]['source'], 0) + x - y
+    return only_maxsim, only_other, '%.3g' % p, '%.3g' % sign_flip(by_source.values())
 
 
-def evaluate(cmir, a, card, kind, show):
-    """-> records of every score for one encoder and kind; the number of candidates."""
-    name = encoder_name(card)
-    archive = os.path.join(a.work, 'volumes_' + name)
-    volumes = archive_of(cmir, archive, card, volumes_of(a.data))
-    folder, truth, _ = cut(a, kind)
-    queries = os.path.join(a.work, 'queries_%s_%s_seed%d' % (name, kind, a.seed))
-    archive_of(cmir, queries, card, [os.path.join(folder, r['query'] + '.nii.gz') for r in truth])
-    lost = sorted({r['source'] for r in truth} - set(volumes))
-    if lost:
-        raise SystemExit('%s: the archive lacks %s' % (archive, ', '.join(lost)))
-    return {s: search(cmir, archive, queries, truth, volumes, s, show) for s in SCORES}, len(volumes)
+def rows_of(name, slabs, found):
+    """-> rows of the three tables of one encoder, figures by task for the JSON."""
+    ranks, runs, pairs, kept = [], [], [], []
+    for kind in study_data.KINDS:
+        names = [q for q, row in slabs.truth.items() if row['kind'] == kind]
+        for dims, figures in found.items():
+            line = [name, kind, 'whitened %d' % dims if dims else 'raw']
+            ranks.append(line + [rate(sum(figures[s][q][0] for q in names), len(names)) if s in figures else ''
+                                 for s in SCORES] + ['%.3f' % (1 / len(slabs.slices))])
+            for s in PLACED:
+                _, placed, shared, chance = (np.array([figures[s][q][i] for q in names]) for i in range(4))
+                runs.append(line + [s, rate(int(placed.sum()), len(names)), '%.3f' % shared.mean(),
+                                    '%.3f' % chance.mean()])
+            pairs += [line + [s, *compare(figures, slabs.truth, names, s)] for s in figures if s != 'maxsim']
+            kept.append(dict(Encoder=name, Task=kind, Dims=dims,
+                             Figures={s: {q: f[q] for q in names} for s, f in figures.items()}))
+    return ranks, runs, pairs, kept
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('work', metavar='WORK')
-    p.add_argument('--cmir', default='build/cmir', help='default %(default)s')
-    p.add_argument('--onnxruntime', help='libonnxruntime.so, passed on to cmir')
-    p.add_argument('--data', default='../shared/data', help='default %(default)s')
-    p.add_argument('--encoder', action='append', metavar='CARD', help='may be repeated; default builtin')
-    p.add_argument('--kind', action='append', choices=list(KINDS), help='may be repeated; default all')
-    p.add_argument('--per-volume', type=int, default=5, help='slabs per volume (default %(default)s)')
+    p = parser_of(__doc__)
     p.add_argument('--seed', type=int, default=2, help='of the slabs; the built-in encoder was tuned on seed 1 '
                    '(default %(default)s)')
-    p.add_argument('-o', '--output', metavar='JSON', help='write every record here')
-    a = p.parse_args()
-    cards, kinds = a.encoder or ['builtin'], a.kind or list(KINDS)
-    os.makedirs(a.work, exist_ok=True)
-    cmir = Command(a.cmir, a.onnxruntime)
+    a, cmir = arguments(p)
+    every = [Slabs(cmir, a, card) for card in a.encoder]
+    sources = {row['source'] for row in every[0].truth.values()}
+    progress = Progress('slabs', len(every) * (len(SCORES) + len(sources)))
     ranks, runs, pairs, kept = [], [], [], []
-    for card in cards:
-        for kind in kinds:
-            records, n_volumes = evaluate(cmir, a, card, kind, show=kind == kinds[0] and card == cards[0])
-            name, n, run = encoder_name(card), len(records['maxsim']), records['maxsim']
-            ranks.append([name, kind, n] + [rate(sum(r['Rank'] == 1 for r in records[s]), n) for s in SCORES]
-                         + ['%.3f' % (1 / n_volumes)])
-            runs.append([name, kind, n, rate(sum(r['Overlap'] >= 0.6 for r in run), n),
-                         '%.3f' % np.mean([r['Overlap'] for r in run]),
-                         '%.3f' % np.mean([r['ChanceOverlap'] for r in run])])
-            tests = {s: compare(records, s) for s in SCORES[1:]}
-            pairs += [[name, kind, s, t['OnlyMaxsim'], t['OnlyOther'], '%.3g' % t['McNemar'],
-                       '%.3g' % t['SignFlipVolumes']] for s, t in tests.items()]
-            kept.append(dict(Encoder=name, Kind=kind, Volumes=n_volumes, Records=records, Tests=tests))
-            print('%s %s: done' % (name, kind), file=sys.stderr)
+    for card, slabs in zip(a.encoder, every):
+        found = slabs.everything(card == a.encoder[0], progress)
+        for rows, more in zip((ranks, runs, pairs, kept), rows_of(encoder_name(card), slabs, found)):
+            rows += more
 
     print('## Known-item slabs: %s\n' % NOTICE)
-    print('Source volume at rank 1 (Wilson 95 %)\n')
-    print(table(['encoder', 'kind', 'slabs', *SCORES, 'chance'], ranks))
+    print('Source volume at rank 1 of %d slabs a kind (Wilson 95 %%)\n' % (len(every[0].truth) / len(study_data.KINDS)))
+    print(table(['encoder', 'kind', 'embeddings', *SCORES, 'chance'], ranks))
     print('Matched run against the true run of slices (chance: a run of the true length anywhere in the source)\n')
-    print(table(['encoder', 'kind', 'slabs', 'IoU >= 0.6', 'mean IoU', 'chance of IoU >= 0.6'], runs))
+    print(table(['encoder', 'kind', 'embeddings', 'score', 'IoU >= 0.6', 'mean IoU', 'chance of IoU >= 0.6'], runs))
     print('maxsim against the other scores, source at rank 1 (p: exact McNemar over slabs; signs exchanged over '
           'source volumes)\n')
-    print(table(['encoder', 'kind', 'other score', 'only maxsim', 'only other', 'p slabs', 'p volumes'], pairs))
-    print('Commands (each encoder, kind and score alike; paths.txt lists the inputs)\n\n```')
-    print('\n'.join([cut(a, k)[2] for k in kinds] + cmir.lines) + '\n```')
-    write_json(a.output, dict(Seed=a.seed, PerVolume=a.per_volume, Commands=cmir.lines, Results=kept))
+    print(table(['encoder', 'kind', 'embeddings', 'other score', 'only maxsim', 'only other', 'p slabs', 'p volumes'],
+                pairs))
+    print('Commands (each encoder, score and source alike; paths.txt lists queries)\n\n```\n%s\n```'
+          % '\n'.join(cmir.lines))
+    write_json(a.output, dict(Seed=a.seed, Commands=cmir.lines, Results=kept))
 
 
 if __name__ == '__main__':

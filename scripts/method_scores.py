@@ -5,7 +5,7 @@ Imported only. The one idea: a query meets all candidates at once, because votes
 length need them all.
 
 S = Q V' are the cosines of the query's m slices and a candidate's n. maxsim, symmetric, length-corrected, ordered,
-weighted, freq, max, sum, mean, median: docs/method.md. Tried beside them:
+weighted, freq, max, sum, mean, median, std: docs/method.md. Tried beside them:
 
   excess              weighted, but w_i = the best match of slice i in any candidate less its mean best match over the
                       candidates
@@ -13,8 +13,8 @@ weighted, freq, max, sum, mean, median: docs/method.md. Tried beside them:
   symmetric-ordered   mean of ordered(Q, V) and maxsim(V, Q)
   symmetric-weighted  mean of weighted(Q, V) and maxsim(V, Q)
 
-Whitening: x -> L2-normalised diag(l)^(-1/2) E' (x - mean), l and E the d largest eigenvalues and their vectors of the
-covariance of the slices it is fitted to."""
+Whitening, as `cmir fit` does it: x -> L2-normalised diag(l + SHRINKAGE m)^(-1/2) E' (x - mean), l and E the d largest
+eigenvalues and their vectors of the covariance of the slices it is fitted to, m the mean of all its eigenvalues."""
 import functools
 
 import numpy as np
@@ -23,6 +23,7 @@ from scipy import linalg
 N_NEAREST = 20        # slices that vote for freq, max and sum
 LEAST_CANDIDATES = 20 # for which a correction for length is fitted
 RUN_LENGTH = 1.5      # of the query, at most
+SHRINKAGE = 0.01      # of the mean variance, added to every variance
 
 
 def unit(rows):
@@ -34,6 +35,13 @@ class Volume:
 
     def __init__(self, name, patient, rows, slices, spacing):
         self.name, self.patient, self.rows, self.slices, self.spacing = name, patient, rows, slices, spacing
+        self.kept = {}
+
+    def pooled(self, how):
+        """One vector of unit length for all slices."""
+        if how not in self.kept:
+            self.kept[how] = unit(how(self.rows, 0))
+        return self.kept[how]
 
     def with_rows(self, rows):
         return Volume(self.name, self.patient, rows, self.slices, self.spacing)
@@ -57,11 +65,12 @@ class Whitening:
         cov = c / n - np.outer(mean, mean)
         size = len(mean)
         values, vectors = linalg.eigh(cov, subset_by_index=[max(0, size - dims), size - 1])
-        return mean, vectors[:, ::-1] / np.sqrt(np.maximum(values[::-1], 1e-12))
+        return mean, vectors[:, ::-1] / np.sqrt(values[::-1] + SHRINKAGE * np.trace(cov) / size)
 
 
-def whiten(volumes, mean, directions):
-    return [v.with_rows(unit((v.rows - mean) @ directions).astype(np.float32)) for v in volumes]
+def stacked(volumes):
+    """-> rows of all volumes, where to cut them."""
+    return np.vstack([v.rows for v in volumes]), np.cumsum([len(v.rows) for v in volumes])[:-1]
 
 
 def length_corrected(scores, lengths):
@@ -74,46 +83,59 @@ def length_corrected(scores, lengths):
     return scores - max(0.0, h @ scores / (h @ h)) * h
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=2048)
 def straight_lines(m, n, ratio):
-    """Where all lines that rise put the query's slices [lines, m], ends overshot, and the slope of each; ratio 0:
-    spacings unknown."""
+    """Of all lines that rise: where in S they lie, flat [slope and place, m], held within the candidate; their slopes,
+    and the steps from their place [slopes, m]; ratio 0: spacings unknown."""
     reach = 4 if ratio > 0 else 16
     powers = sorted(range(-reach, reach + 1), key=lambda q: (abs(q), -q))         # of equal lines the first is taken
-    slopes = np.repeat((ratio or 1.0) * 2.0 ** (np.array(powers) / 8), n)
+    slopes = (ratio or 1.0) * 2.0 ** (np.array(powers) / 8)
     steps = np.floor(slopes[:, None] * (2 * np.arange(m) - m + 1) / 2 + 0.5).astype(int)
-    return np.tile(np.arange(n), 2 * reach + 1)[:, None] + steps, slopes
+    lines = np.clip(steps[:, None] + np.arange(n)[:, None], 0, n - 1).reshape(-1, m)
+    return lines + np.arange(m) * n, slopes, steps
 
 
-def ordered(s, ratio):
-    """-> score, candidate slice of every query slice."""
+def best_line(s, ratio):
+    """-> does it fall, what it takes every query slice to (ends overshot; of a falling one from behind), how many
+    slices beside it may be taken."""
     m, n = s.shape
-    lines, slopes = straight_lines(m, n, ratio)
-    up, down = (x[np.arange(m), np.clip(lines, 0, n - 1)].sum(1) for x in (s, s[:, ::-1]))
+    lines, slopes, steps = straight_lines(m, n, ratio)
+    up, down = (x.ravel().take(lines).sum(1) for x in (s, s[:, ::-1]))
     falls = down.max() > up.max()
-    k = int((down if falls else up).argmax())
-    half = max(1, int(np.ceil(slopes[k] * m / 16)))
-    score, path = rising_path(s[:, ::-1] if falls else s, lines[k], half)
-    return score, n - 1 - path if falls else path
+    k, place = divmod(int((down if falls else up).argmax()), n)
+    return falls, place + steps[k], max(1, int(np.ceil(slopes[k] * m / 16)))
 
 
-def rising_path(s, line, half):
-    """The assignment of the largest mean within `half` slices of a line, none before its predecessor."""
-    m, n = s.shape
-    at = np.clip(line[:, None] + np.arange(-half, half + 1), 0, n - 1)   # [m, band]
-    gain = s[np.arange(m)[:, None], at]
-    width = at.shape[1]
-    total, back = gain[0].astype(float), np.zeros((m, width), int)
+def ordered(sims, ratios):
+    """-> scores, candidate slices of all query slices, of many candidates."""
+    found = [best_line(s, r) for s, r in zip(sims, ratios)]
+    flipped = [s[:, ::-1] if falls else s for s, (falls, _, _) in zip(sims, found)]
+    scores, paths = rising_paths(flipped, [line for _, line, _ in found], [half for _, _, half in found])
+    return scores, [s.shape[1] - 1 - p if falls else p for s, p, (falls, _, _) in zip(sims, paths, found)]
+
+
+def rising_paths(sims, lines, halves):
+    """The assignments of the largest mean within `half` slices of a line, none before its predecessor: of many
+    candidates at once, bands filled up to one width with what is never taken."""
+    m, widths = len(lines[0]), 2 * np.array(halves) + 1
+    band = np.arange(widths.max())
+    at = np.array(lines)[:, :, None] - np.array(halves)[:, None, None] + band            # [candidates, m, band]
+    at = np.clip(at, 0, np.array([s.shape[1] - 1 for s in sims])[:, None, None])
+    gain = np.stack([s[np.arange(m)[:, None], a] for s, a in zip(sims, at)]).astype(float)
+    gain[np.broadcast_to(band >= widths[:, None, None], gain.shape)] = -np.inf
+    steps = np.diff(np.array(lines), axis=1)
+    total, back = gain[:, 0], np.zeros(gain.shape, int)
     for i in range(1, m):
-        upto = np.minimum(np.arange(width) + line[i] - line[i - 1], width - 1)   # what lies no higher, a row before
-        highest = np.maximum.accumulate(total)
-        back[i] = np.searchsorted(highest, highest[upto])
-        total = gain[i] + highest[upto]
-    path, k = np.empty(m, int), int(total.argmax())
-    best = float(total[k])
+        upto = np.minimum(band + steps[:, i - 1, None], widths[:, None] - 1)     # what lies no higher, a row before
+        highest = np.maximum.accumulate(total, 1)
+        first = np.where(np.diff(highest, axis=1, prepend=-np.inf) > 0, band, 0)  # where the highest was first met
+        back[:, i] = np.take_along_axis(np.maximum.accumulate(first, 1), upto, 1)
+        total = gain[:, i] + np.take_along_axis(highest, upto, 1)
+    every, k = np.arange(len(sims)), total.argmax(1)
+    scores, paths = total[every, k] / m, np.empty((len(sims), m), int)
     for i in range(m - 1, -1, -1):
-        path[i], k = at[i, k], back[i, k]
-    return best / m, path
+        paths[:, i], k = at[every, i, k], back[every, i, k]
+    return scores, paths
 
 
 def matched_run(match, similarity, n, ratio):
@@ -126,31 +148,36 @@ def matched_run(match, similarity, n, ratio):
     return int(inside[0]), int(inside[-1])
 
 
-def votes(sims, kind):
-    """freq, max or sum of every candidate; -inf without a hit."""
-    owner = np.repeat(np.arange(len(sims)), [s.shape[1] for s in sims])
-    s = np.hstack(sims)
-    near = np.argsort(-s, 1, kind='stable')[:, :N_NEAREST]
-    value, volume = np.take_along_axis(s, near, 1).ravel(), owner[near].ravel()
-    out = np.full(len(sims), -np.inf)
-    if kind == 'max':
-        np.maximum.at(out, volume, value)
-        return out
-    total = np.bincount(volume, np.ones_like(value) if kind == 'freq' else value, len(sims))
-    return np.where(np.bincount(volume, minlength=len(sims)) > 0, total, -np.inf)
-
-
 class Meeting:
     """A query and its candidates; computes what several scores share once."""
 
-    def __init__(self, query, candidates):
+    def __init__(self, query, candidates, stack=None):
+        """stack: stacked(candidates), for who meets them more than once"""
         self.query, self.candidates = query, candidates
-        cuts = np.cumsum([len(v.rows) for v in candidates])[:-1]
-        self.sims = np.split(query.rows @ np.vstack([v.rows for v in candidates]).T, cuts, 1)
+        rows, cuts = stack or stacked(candidates)
+        self.every = query.rows @ rows.T                                 # [m, all slices]
+        self.sims = np.split(self.every, cuts, 1)
         self.best = np.stack([s.max(1) for s in self.sims])              # [candidates, m]
         self.match = [s.argmax(1) for s in self.sims]
         self.lengths = [s.shape[1] for s in self.sims]
         self.ratios = [query.spacing / v.spacing if query.spacing > 0 and v.spacing > 0 else 0.0 for v in candidates]
+
+    @functools.cached_property
+    def hits(self):
+        """-> similarity and candidate of the N_NEAREST slices of every query slice."""
+        owner = np.repeat(np.arange(len(self.sims)), self.lengths)
+        near = np.argsort(-self.every, 1, kind='stable')[:, :N_NEAREST]
+        return np.take_along_axis(self.every, near, 1).ravel(), owner[near].ravel()
+
+    def votes(self, kind):
+        """freq, max or sum of every candidate; -inf without a hit."""
+        value, volume = self.hits
+        out = np.full(len(self.sims), -np.inf)
+        if kind == 'max':
+            np.maximum.at(out, volume, value)
+            return out
+        total = np.bincount(volume, np.ones_like(value) if kind == 'freq' else value, len(self.sims))
+        return np.where(np.bincount(volume, minlength=len(self.sims)) > 0, total, -np.inf)
 
     @functools.cached_property
     def maxsim(self):
@@ -163,12 +190,12 @@ class Meeting:
 
     @functools.cached_property
     def paths(self):
-        """-> score and assignment of `ordered`."""
-        return [ordered(s, r) for s, r in zip(self.sims, self.ratios)]
+        """-> scores and assignments of `ordered`."""
+        return ordered(self.sims, self.ratios)
 
-    @functools.cached_property
+    @property
     def ordered(self):
-        return np.array([p[0] for p in self.paths])
+        return self.paths[0]
 
     def weigh(self, weights):
         return self.best @ (weights / weights.sum())
@@ -179,7 +206,7 @@ class Meeting:
         return self.weigh(rare if rare.sum() > 0 else np.ones(len(rare)))
 
     def pooled(self, how):
-        return np.stack([unit(how(v.rows, 0)) for v in self.candidates]) @ unit(how(self.query.rows, 0))
+        return np.stack([v.pooled(how) for v in self.candidates]) @ self.query.pooled(how)
 
     def score(self, name):
         return {
@@ -188,11 +215,12 @@ class Meeting:
             'length-corrected': lambda: length_corrected(self.maxsim, self.lengths),
             'ordered': lambda: self.ordered,
             'weighted': lambda: self.weighted,
-            'freq': lambda: votes(self.sims, 'freq'),
-            'max': lambda: votes(self.sims, 'max'),
-            'sum': lambda: votes(self.sims, 'sum'),
+            'freq': lambda: self.votes('freq'),
+            'max': lambda: self.votes('max'),
+            'sum': lambda: self.votes('sum'),
             'mean': lambda: self.pooled(np.mean),
             'median': lambda: self.pooled(np.median),
+            'std': lambda: self.pooled(np.std),
             'excess': lambda: self.weigh(self.best.max(0) - self.best.mean(0) + 1e-9),
             'symmetric-length': lambda: length_corrected((self.maxsim + self.back) / 2, self.lengths),
             'symmetric-ordered': lambda: (self.ordered + self.back) / 2,
@@ -201,8 +229,7 @@ class Meeting:
 
     def matches(self, name, c):
         """-> the candidate row that every query slice meets in candidate c."""
-        return self.paths[c][1] if 'ordered' in name else self.match[c]
+        return self.paths[1][c] if 'ordered' in name else self.match[c]
 
 
-SCORES = ('maxsim', 'symmetric', 'length-corrected', 'ordered', 'weighted', 'freq', 'max', 'sum', 'mean', 'median')
 TRIED = ('excess', 'symmetric-length', 'symmetric-ordered', 'symmetric-weighted')

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sets that study_method.py measures on, as embeddings that the cmir program made.
+"""The sets of real scans that eval_*.py and study_*.py measure on, as embeddings that the cmir program made.
 
-Imported only. The one idea: a set is embedded once, in an archive under WORK, and exported to one file that numpy
-reads; what is there is used again."""
+Imported only. The one idea: a set is cut and embedded once, in an archive under WORK, for the program's searches;
+and exported once, to one file that numpy reads. What is there is used again, so delete WORK when cmir has changed."""
 import csv
 import os
 import subprocess
@@ -11,12 +11,12 @@ import tempfile
 
 import numpy as np
 
-from eval_common import encoder_name
-from eval_slabs import SCRIPTS
+from eval_common import encoder_name, in_threads
 from method_scores import Volume
 
 SARCOMA = ('slabs', 'windows', 'crops')
 KINDS = ('mild', 'hard', 'brutal')
+SCRIPTS = os.path.dirname(os.path.abspath(__file__))
 
 
 def read_csv(path):
@@ -33,32 +33,40 @@ def made(folder, *command):
     return folder
 
 
-def export(cmir, archive):
-    """-> arrays of one archive: every slice that is not air."""
-    arrays, names, spacings = {}, [], []
-    with tempfile.TemporaryDirectory() as scratch:
-        for v in cmir.run('list', archive, show=False)['Volumes']:
-            file = os.path.join(scratch, 'rows.npy')
-            cmir.run('export', archive, v['VolumeId'], '-o', file, show=False)
-            rows = np.load(file)
-            air = cmir.run('show', archive, v['VolumeId'], show=False)['AirSliceNumbers'] if v['AirSlices'] else []
-            kept = np.setdiff1d(np.arange(len(rows)), air if len(air) < len(rows) else [])
-            arrays['rows%d' % len(names)], arrays['slices%d' % len(names)] = rows[kept], kept
-            names.append(v['VolumeId'])
-            spacings.append(v['SliceSpacing'] or 0.0)
-    return dict(arrays, names=np.array(names), spacings=np.array(spacings))
-
-
 def embed(cmir, work, card, name, inputs):
-    """-> {id: Volume} of a set; the patient is the id until somebody knows better."""
+    """-> archive of a set."""
     archive = os.path.join(work, '%s_%s' % (name, encoder_name(card)))
-    if not os.path.exists(archive + '.npz'):
-        cmir.run('init', archive, '--encoder', card)
-        cmir.run('add', archive, '-', '--min-slices', '3', stdin='\n'.join(inputs) + '\n')
-        np.savez(archive + '.npz', **export(cmir, archive))
-    with np.load(archive + '.npz') as z:
-        return {str(n): Volume(str(n), str(n), z['rows%d' % i], z['slices%d' % i], float(z['spacings'][i]))
-                for i, n in enumerate(z['names'])}
+    if not os.path.exists(archive):
+        cmir.run('init', archive + '.part', '--encoder', card, show=False)
+        cmir.run('add', archive + '.part', '-', '--min-slices', '3', stdin='\n'.join(inputs) + '\n', show=False)
+        os.rename(archive + '.part', archive)
+    return archive
+
+
+def rows_of(cmir, archive, volume):
+    """-> embeddings of a volume's slices that are not air, their numbers."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = os.path.join(scratch, 'rows.npy')
+        cmir.run('export', archive, volume['VolumeId'], '-o', file, show=False)
+        rows = np.load(file)
+    air = cmir.run('show', archive, volume['VolumeId'], show=False)['AirSliceNumbers'] if volume['AirSlices'] else []
+    kept = np.setdiff1d(np.arange(len(rows)), air if len(air) < len(rows) else [])
+    return rows[kept], kept
+
+
+def load(cmir, archive):
+    """-> volumes of an archive; the patient is the id until somebody knows better."""
+    file = archive + '.npz'
+    if not os.path.exists(file):
+        listed = cmir.run('list', archive, show=False)['Volumes']
+        arrays = dict(names=np.array([v['VolumeId'] for v in listed]),
+                      spacings=np.array([v['SliceSpacing'] or 0.0 for v in listed]))
+        for i, (rows, kept) in enumerate(in_threads(lambda v: rows_of(cmir, archive, v), listed)):
+            arrays['rows%d' % i], arrays['slices%d' % i] = rows, kept
+        np.savez(file, **arrays)
+    with np.load(file) as z:
+        return [Volume(str(n), str(n), z['rows%d' % i], z['slices%d' % i], float(z['spacings'][i]))
+                for i, n in enumerate(z['names'])]
 
 
 def sarcoma_labels(a, folder):
@@ -72,30 +80,55 @@ def sarcoma(cmir, a, card):
     sets = {}
     for folder in SARCOMA:
         rows = sarcoma_labels(a, folder)
-        volumes = embed(cmir, a.work, card, folder,
-                        [os.path.join(a.work, 'sarcoma', folder, n + '.nii.gz') for n in rows])
-        for name, v in volumes.items():
-            v.patient = rows[name]['PatientID']
-        sets[folder] = list(volumes.values()), rows
+        volumes = load(cmir, embed(cmir, a.work, card, folder,
+                                   [os.path.join(a.work, 'sarcoma', folder, n + '.nii.gz') for n in rows]))
+        for v in volumes:
+            v.patient = rows[v.name]['PatientID']
+        sets[folder] = volumes, rows
     return sets
+
+
+def regions_archive(cmir, a, card):
+    """-> archive of all volumes of regions.csv, with patient and region as labels; {id: its row}."""
+    table = {os.path.realpath(os.path.join(a.data, r['path'])): r for r in read_csv(os.path.join(a.data, 'regions.csv'))}
+    archive = embed(cmir, a.work, card, 'regions', list(table))
+    rows = {v['VolumeId']: table[os.path.realpath(v['Path'])]
+            for v in cmir.run('list', archive, show=False)['Volumes']}
+    if len(rows) != len(table):
+        raise SystemExit('%s holds %d volumes, regions.csv %d' % (archive, len(rows), len(table)))
+    if not os.path.exists(archive + '.csv'):
+        with open(archive + '.part', 'w', newline='') as f:
+            w = csv.writer(f)
+            w.writerow(['VolumeId', 'PatientID', 'region'])
+            w.writerows([name, r['patient'], r['body_region']] for name, r in rows.items())
+        cmir.run('label', archive, archive + '.part', show=False)
+        os.rename(archive + '.part', archive + '.csv')
+    return archive, rows
 
 
 def regions(cmir, a, card):
     """-> volumes of regions.csv, {id: its row}."""
-    table = read_csv(os.path.join(a.data, 'regions.csv'))
-    volumes, rows = embed(cmir, a.work, card, 'regions', [os.path.join(a.data, r['path']) for r in table]), {}
-    listed = cmir.run('list', os.path.join(a.work, 'regions_' + encoder_name(card)), show=False)['Volumes']
-    by_path = {os.path.realpath(os.path.join(a.data, r['path'])): r for r in table}
-    for v in listed:
-        rows[v['VolumeId']] = by_path[os.path.realpath(v['Path'])]
-        volumes[v['VolumeId']].patient = rows[v['VolumeId']]['patient'] or v['VolumeId']
-    return list(volumes.values()), rows
+    archive, rows = regions_archive(cmir, a, card)
+    volumes = load(cmir, archive)
+    for v in volumes:
+        v.patient = rows[v.name]['patient'] or v.name
+    return volumes, rows
 
 
-def slabs(cmir, a, card, kind, seed):
-    """-> known-item queries of one kind, {id: row of truth.csv}."""
-    name = '%s_seed%d' % (kind, seed)
-    folder = made(os.path.join(a.work, name), 'make_slabs.py', '--data', a.data, '--kind', kind, '--seed', str(seed))
+def slabs_folder(a, kind):
+    return made(os.path.join(a.work, '%s_seed%d' % (kind, a.seed)), 'make_slabs.py', '--data', a.data, '--kind', kind,
+                '--seed', str(a.seed))
+
+
+def slabs_archive(cmir, a, card, kind):
+    """-> archive of known-item queries of one kind, {id: row of truth.csv}."""
+    in_threads(lambda k: slabs_folder(a, k), KINDS)
+    folder = slabs_folder(a, kind)
     truth = {r['query']: r for r in read_csv(os.path.join(folder, 'truth.csv'))}
-    volumes = embed(cmir, a.work, card, name, [os.path.join(folder, q + '.nii.gz') for q in truth])
-    return list(volumes.values()), truth
+    return embed(cmir, a.work, card, '%s_seed%d' % (kind, a.seed),
+                 [os.path.join(folder, q + '.nii.gz') for q in truth]), truth
+
+
+def slabs(cmir, a, card, kind):
+    archive, truth = slabs_archive(cmir, a, card, kind)
+    return load(cmir, archive), truth

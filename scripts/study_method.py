@@ -2,32 +2,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which variant of the method helps on which real set: sarcoma tasks, known-item slabs, body regions; raw and whitened.
 
-Run by hand; hours on one core, mostly encoding. Embeddings come from the cmir program, scores from method_scores.py
-(numpy, the definitions of docs/method.md), tasks from study_tasks.py. Prints the tables of docs/results-method.md and
-writes docs/results/method_study.json.
+Run by eval.sh. Embeddings come from the cmir program, scores from method_scores.py (numpy, the definitions of
+docs/method.md), tasks from study_tasks.py. Prints the tables of docs/results-method.md and writes
+docs/results/method_study.json.
 
   scripts/study_method.py WORK --data ../shared/data --encoder builtin \\
       --encoder ../shared/data/models/mobilenet_v2_224.json --encoder ../shared/data/models/squeezenet_v1_0.json \\
-      -o docs/results/method_study.json
+      --agree-with slabs.json --agree-with regions.json -o docs/results/method_study.json
 
 WORK keeps cuts, archives, embeddings and records; what is there is used again, so delete it when cmir or a definition
-has changed.
+has changed. --agree-with: what eval_slabs.py or eval_regions.py wrote; where the program finds other volumes or runs
+for a query than numpy does, the study ends with them.
 
 The one idea: every figure is resampled over the same patients, so that a difference between two variants has an
 interval of its own; the variants are compared with one baseline, maxsim on embeddings as they are, and all sets stand
 side by side in one table. Nothing is tuned here: the dimensions (32, 64, 128), ten voters and the share of tumour
 that counts were fixed before any figure was seen. Not so the slopes and the band of `ordered`: they were set on hard
 and brutal slabs with the built-in encoder."""
-import argparse
 import json
 import os
-import sys
 
 import numpy as np
 
 import study_data
 import study_tasks as tasks
-from eval_common import NOTICE, ByPatient, Command, encoder_name, holm, interval, sign_flip, spelt, table, write_json
+from eval_common import (NOTICE, ByPatient, Progress, arguments, encoder_name, holm, in_processes, interval, parser_of,
+                         sign_flip, spelt, table, write_json)
 from study_tasks import ALL, DEPTH
 
 DIMS = (0, 32, 64, 128)
@@ -45,34 +45,75 @@ TASKS = {
 }
 
 
-def sets_of(cmir, a, card):
+def sarcoma_sets(cmir, a, card):
     sets = study_data.sarcoma(cmir, a, card)
-    sets['regions'] = study_data.regions(cmir, a, card)
-    for kind in study_data.KINDS:
-        sets[kind] = study_data.slabs(cmir, a, card, kind, a.seed)
-    volumes, rows = sets['regions']
-    sets['fitted'] = tasks.Fitted(sets['crops'][0])
-    sets['fitted_regions'] = tasks.Fitted(volumes)
-    sets['fitted_ct'] = tasks.Fitted([v for v in volumes if rows[v.name]['modality'] == 'CT'])
-    return sets
+    return dict(sets, fitted=tasks.Fitted(sets['crops'][0]))
 
 
-def records_of(cmir, a, card):
-    """-> {(task, dims): records} of one encoder, kept in WORK/records."""
-    folder, sets, out = os.path.join(a.work, 'records'), None, {}
-    os.makedirs(folder, exist_ok=True)
-    for task, run in TASKS.items():
-        for dims in DIMS:
-            path = os.path.join(folder, '%s_%s_%d.json' % (encoder_name(card), task, dims))
-            if not os.path.exists(path):
-                sets = sets or sets_of(cmir, a, card)
-                with open(path + '.part', 'w') as f:
-                    json.dump(run(sets, dims), f)
-                os.rename(path + '.part', path)
-                print('%s %s %d: done' % (encoder_name(card), task, dims), file=sys.stderr)
-            with open(path) as f:
-                out[task, dims] = json.load(f)
+def region_sets(cmir, a, card):
+    volumes, rows = study_data.regions(cmir, a, card)
+    return dict(regions=(volumes, rows), fitted_regions=tasks.Fitted(volumes))
+
+
+def slab_sets(cmir, a, card):
+    volumes, rows = study_data.regions(cmir, a, card)
+    volumes = [v for v in volumes if rows[v.name]['modality'] == 'CT']
+    return dict({kind: study_data.slabs(cmir, a, card, kind) for kind in study_data.KINDS}, ct=volumes,
+                fitted_ct=tasks.Fitted(volumes))
+
+
+def record_path(a, card, task, dims):
+    return os.path.join(a.work, 'records', '%s_%s_%d.json' % (encoder_name(card), task, dims))
+
+
+def record(job):
+    """Makes the records of some tasks of one encoder that are not there."""
+    cmir, a, card, names, sets_of, progress = job
+    missing = [(task, dims) for task in names for dims in DIMS if not os.path.exists(record_path(a, card, task, dims))]
+    sets = sets_of(cmir, a, card) if missing else None
+    for task, dims in missing:
+        path = record_path(a, card, task, dims)
+        with open(path + '.part', 'w') as f:
+            json.dump(TASKS[task](sets, dims), f)
+        os.rename(path + '.part', path)
+        progress.show(sum(os.path.exists(record_path(a, c, t, d)) for c in a.encoder for t in TASKS for d in DIMS))
+
+
+def records_of(cmir, a):
+    """-> {encoder: {(task, dims): records}}, kept in WORK/records."""
+    os.makedirs(os.path.join(a.work, 'records'), exist_ok=True)
+    groups = ((region_sets, ['region']), (slab_sets, list(study_data.KINDS)),
+              (sarcoma_sets, ['flag', 'flag_any', 'locate', 'contrast', 'windows', 'crops']))
+    for card in a.encoder:
+        for sets_of, _ in groups:
+            sets_of(cmir, a, card)      # cut and embedded by all processors
+    progress, out = Progress('study', len(a.encoder) * len(TASKS) * len(DIMS)), {}
+    in_processes(record, [(cmir, a, card, names, sets_of, progress) for sets_of, names in groups for card in a.encoder])
+    for card in a.encoder:
+        for task in TASKS:
+            for dims in DIMS:
+                with open(record_path(a, card, task, dims)) as f:
+                    out.setdefault(encoder_name(card), {})[task, dims] = json.load(f)
     return out
+
+
+def agree(records, path):
+    """Does cmir find what numpy finds, by what eval_slabs.py or eval_regions.py wrote: at rank 1 (and of the matched run,
+    whether it overlaps by 0.6), or precision at 1 and DEPTH, of every query? -> what to say of it."""
+    with open(path) as f:
+        program = json.load(f)['Results']
+    differ, n = [], 0
+    for r in program:
+        own = {q['Query']: q['Figures'] for q in records[r['Encoder']][r['Task'], r['Dims']]}
+        for score in ALL:
+            for query, figures in r['Figures'].get(score, {}).items():
+                of_both = list(zip(figures[:2], own[query][score]))
+                n += 1
+                if any(abs(x - y) > 1e-9 for x, y in of_both):
+                    differ.append('%s %s %d %s %s: %s' % (r['Encoder'], r['Task'], r['Dims'], score, query, of_both))
+    if differ:
+        raise SystemExit('%s: cmir and numpy differ in %d of %d:\n%s' % (path, len(differ), n, '\n'.join(differ)))
+    return '%s: cmir and numpy agree in all %d searches.\n' % (os.path.basename(path), n)
 
 
 class Cell:
@@ -304,9 +345,9 @@ def print_tables(results):
     print('Locate, other slices than the matches, hits of maxsim: ratio\n')
     print(grid(results, 'locate', 'ratio', ['mutual matches', 'stronger half', 'matched run', 'nearest slices of all']))
     print('Matched run of the source, IoU >= 0.6: free matches and in order\n')
-    for kind in study_data.KINDS:
-        print('%s\n' % kind)
-        print(grid(results, kind, 'run IoU >= 0.6', ['maxsim', 'ordered']))
+    print(table(['slabs', 'encoder', 'score', *(title(d) for d in DIMS)],
+                [[kind, e, n] + [results[e][kind, d]['run IoU >= 0.6', n] for d in DIMS]
+                 for kind in study_data.KINDS for e in results for n in ('maxsim', 'ordered')]))
     print('Contrast: where in a scan the tumour is, by labels of other patients\' slabs\n')
     figures = ('AUROC', 'ratio', 'IoU', 'IoU by chance')
     print(table(['encoder', 'embeddings', 'AUROC of slices', 'share of the run / blind', 'IoU of the run', 'blind'],
@@ -315,23 +356,18 @@ def print_tables(results):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('work', metavar='WORK')
-    p.add_argument('--cmir', default='build/cmir', help='default %(default)s')
-    p.add_argument('--onnxruntime', help='libonnxruntime.so, passed on to cmir')
-    p.add_argument('--data', default='../shared/data', help='default %(default)s')
-    p.add_argument('--encoder', action='append', metavar='CARD', help='may be repeated; default builtin')
+    p = parser_of(__doc__)
     p.add_argument('--seed', type=int, default=2, help='of the known-item slabs (default %(default)s)')
-    p.add_argument('-o', '--output', metavar='JSON', help='write every figure here')
-    a = p.parse_args()
-    os.makedirs(a.work, exist_ok=True)
-    cmir = Command(a.cmir, a.onnxruntime)
-    records = {encoder_name(card): records_of(cmir, a, card) for card in a.encoder or ['builtin']}
+    p.add_argument('--agree-with', action='append', default=[], metavar='JSON', help='may be repeated')
+    a, cmir = arguments(p)
+    records = records_of(cmir, a)
+    agreed = [agree(records, path) for path in a.agree_with]
     labels = {f: study_data.sarcoma_labels(a, f) for f in study_data.SARCOMA}
     classes = {n: int(r['size_class']) for f in ('windows', 'crops') for n, r in labels[f].items()}
     results = {e: {key: cells_of(key[0], r, classes) for key, r in by_task.items()} for e, by_task in records.items()}
 
     print('## Which variant helps: %s\n' % NOTICE)
+    print('\n'.join(agreed))
     nuisances = print_nuisances(labels)
     text, differences = summary(results)
     print('Every variant less maxsim on embeddings as they are, mean over encoders (95 %% over patients)\n\n%s' % text)

@@ -7,37 +7,48 @@ both, for every task alike.
 A task gives records: {Query, Patient, ..., Figures: {score: figures}}. What the figures are, its function says."""
 import numpy as np
 
+from eval_common import SCORES
 from eval_slabs import chance_of_run, overlap
-from method_scores import SCORES, TRIED, Meeting, Whitening, matched_run, whiten
+from method_scores import TRIED, Meeting, Whitening, matched_run, stacked, unit
 
 NEIGHBOURS = 10  # that vote, and whose matches are located
 DEPTH = 3        # of precision
 LARGEST = 128    # dimensions that a whitening keeps, at most
-ALL = SCORES + TRIED
+ALL = tuple(s for s in SCORES if s != 'max-pool') + TRIED  # of whitened rows it depends on arbitrary signs
 
 
 class Fitted:
-    """Whitenings of some volumes without one patient each, kept."""
+    """Whitenings of some volumes without one patient each, and what they make of volumes: kept."""
 
     def __init__(self, volumes):
-        self.fit, self.kept = Whitening(volumes), {}
+        self.fit, self.kept, self.projected = Whitening(volumes), {}, {}
+
+    def directions(self, patient):
+        return self.fit.without(patient, LARGEST)
+
+    def project(self, v, patient):
+        """Rows in all LARGEST directions, of which the first are those of a smaller whitening."""
+        if patient not in self.kept:
+            self.kept[patient] = [x.astype(np.float32) for x in self.directions(patient)]
+        if (v, patient) not in self.projected:
+            mean, directions = self.kept[patient]
+            self.projected[v, patient] = (v.rows - mean) @ directions
+        return self.projected[v, patient]
 
     def change(self, volumes, patient, dims):
         """Volumes as they are (dims 0), or whitened as if the patient were not in the archive."""
         if not dims:
             return volumes
-        if patient not in self.kept:
-            self.kept[patient] = self.fit.without(patient, LARGEST)
-        mean, directions = self.kept[patient]
-        return whiten(volumes, mean, directions[:, :dims])
+        return [v.with_rows(unit(self.project(v, patient)[:, :dims])) for v in volumes]
 
 
 def meetings(queries, volumes, fitted, dims, others=True):
     """Every query with its candidates: the volumes of other patients, or all (others=False)."""
     for patient in sorted({q.patient for q in queries}):
         changed = fitted.change([v for v in volumes if not others or v.patient != patient], patient, dims)
+        stack = stacked(changed)
         for q in fitted.change([q for q in queries if q.patient == patient], patient, dims):
-            yield Meeting(q, changed)
+            yield Meeting(q, changed, stack)
 
 
 def listed(score):
@@ -118,7 +129,7 @@ def sharper(m, tumour):
         a, b = matched_run(match, m.best[c], s.shape[1], m.ratios[c])
         run.append(tumour[c][a:b + 1].mean())
         blind.append(anywhere(tumour[c], b + 1 - a))
-    near = np.argsort(-np.hstack(m.sims), 1)[:, :NEIGHBOURS]
+    near = np.argsort(-m.every, 1, kind='stable')[:, :NEIGHBOURS]
     pooled, own = np.concatenate(tumour), np.concatenate([np.full(len(t), t.mean()) for t in tumour])
     return {'mutual matches': (float(np.mean(mutual)), chance), 'stronger half': (float(np.mean(strong)), chance),
             'matched run': (float(np.mean(run)), float(np.mean(blind))),
@@ -179,8 +190,7 @@ def region(sets, dims):
 def known_item(sets, dims, kind):
     """Does a perturbed slab find its source. Figures: source at rank 1; overlap of the run with the true one
     (docs/method.md; ordered: of its own matches), and how often 0.6 of it is met by chance."""
-    queries, truth = sets[kind]
-    volumes = [v for v in sets['regions'][0] if sets['regions'][1][v.name]['modality'] == 'CT']
+    (queries, truth), volumes = sets[kind], sets['ct']
     patient, records = {v.name: v.patient for v in volumes}, []
     for q in queries:
         q.patient = patient[truth[q.name]['source']]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What else was tried to flag and to locate tumours in the sarcoma slabs, beyond study_method.py's scores.
 
-Run by hand, in study_method.py's WORK. Prints one table; everything ranks by maxsim, leave one patient out. None of
+Run by eval.sh, in study_method.py's WORK. Prints one table; everything ranks by maxsim, leave one patient out. None of
 it was chosen beforehand, so the best of the lines is flattered by the choice.
 
   scripts/study_tried.py WORK --data ../shared/data --encoder builtin \\
@@ -22,7 +22,6 @@ nearest slices of all:
   mean of n      the mean of the votes of all n encoders given
   patches        maxsim of patch tokens (cells of the map with > 30 % body), whitened to 64; mask vote as above with
                  tokens (20 nearest, share of mask in the cell)"""
-import argparse
 import json
 import os
 
@@ -31,8 +30,9 @@ import numpy as np
 
 import study_data
 import study_tasks as tasks
-from eval_common import NOTICE, ByPatient, Command, encoder_name, interval, spelt, table, write_json
-from method_scores import Whitening, unit, whiten
+from eval_common import (NOTICE, ByPatient, arguments, encoder_name, in_processes, interval, parser_of, spelt,
+                         table, write_json)
+from method_scores import Whitening, unit
 
 SIDE = 240     # pixels of the fixed field: the largest crop has 239
 AIR_HU = -1000
@@ -46,17 +46,20 @@ class Scaled(tasks.Fitted):
 
     def __init__(self, volumes, power):
         super().__init__(volumes)
-        self.power, self.known = power, {}
+        self.power = power
+
+    def directions(self, patient):
+        mean, white = self.fit.without(patient, tasks.LARGEST)
+        return mean, white / np.linalg.norm(white, axis=0) ** (1 - self.power)
 
     def change(self, volumes, patient, dims):
+        """0 dimensions: centred only."""
         if self.power is None:
             return volumes
-        if patient not in self.known:
-            self.known[patient] = self.fit.without(patient, tasks.LARGEST)
-        mean, white = self.known[patient]
-        if not dims:
-            return [v.with_rows(unit(v.rows - mean)) for v in volumes]
-        return whiten(volumes, mean, (white / np.linalg.norm(white, axis=0) ** (1 - self.power))[:, :dims])
+        if dims:
+            return super().change(volumes, patient, dims)
+        self.project(volumes[0], patient)
+        return [v.with_rows(unit(v.rows - self.kept[patient][0])) for v in volumes]
 
 
 class Lines:
@@ -106,7 +109,7 @@ def mask_votes(lines, encoder, what, sets, fitted, dims):
     for m in tasks.meetings([v for v in slabs if v.name in lines.flags], crops, fitted, dims):
         tumour = np.concatenate([tasks.tumour_of(v, rows) for v in m.candidates])
         for k, of in votes.items():
-            of[m.query.name] = float(tumour[np.argpartition(-np.hstack(m.sims), k, 1)[:, :k]].mean())
+            of[m.query.name] = float(tumour[np.argpartition(-m.every, k, 1)[:, :k]].mean())
     for k, of in votes.items():
         lines.add(encoder, 'mask vote %d, %s' % (k, what), of)
 
@@ -125,9 +128,8 @@ def ridge_votes(lines, encoder, slabs, fitted, penalty=0.1):
     lines.add(encoder, 'ridge, whitened %d' % TOKEN_DIMS, votes)
 
 
-def fixed_field(cmir, a, card, sets):
-    """The same slabs and crops from scans padded to one field of view."""
-    (slabs, labels), (crops, rows) = sets
+def padded(cmir, a, card, crops):
+    """-> {crop: its embeddings once padded to one field of view}"""
     folder, paths = os.path.join(a.work, 'padded'), []
     os.makedirs(folder, exist_ok=True)
     for v in crops:
@@ -140,8 +142,14 @@ def fixed_field(cmir, a, card, sets):
             affine = image.affine.copy()
             affine[:3, 3] -= affine[:3, :2] @ low
             nib.save(nib.Nifti1Image(voxels, affine), paths[-1])
-    padded = study_data.embed(cmir, a.work, card, 'padded', paths)
-    whole = [v.with_rows(padded[v.name].rows) for v in crops]
+    return {v.name: v.rows for v in study_data.load(cmir, study_data.embed(cmir, a.work, card, 'padded', paths))}
+
+
+def fixed_field(cmir, a, card, sets):
+    """The same slabs and crops from scans padded to one field of view."""
+    (slabs, labels), (crops, rows) = sets
+    found = padded(cmir, a, card, crops)
+    whole = [v.with_rows(found[v.name]) for v in crops]
     of = {v.patient: v for v in whole}
     cut = [v.with_rows(of[v.patient].rows[slab_slices(v.name, len(of[v.patient].rows))]) for v in slabs]
     return (cut, labels), (whole, rows)
@@ -201,7 +209,7 @@ def slices_to_patches(model, card, hu, mask):
     return np.stack(tokens), *share
 
 
-def patch_votes(lines, a, card_path):
+def patch_votes(a, card_path, lines):
     found = patches_of(a, card_path)
     slabs = {n: (lines.patients[n], slab_slices(n, len(found[lines.patients[n]][0]))) for n in sorted(lines.flags)}
     inside = {p: body > BODY for p, (_, _, body) in found.items()}
@@ -226,41 +234,65 @@ def patch_votes(lines, a, card_path):
     lines.add(encoder_name(card_path), 'patches, mask vote 20', by_mask)
 
 
+class Known:
+    """Figures that wait for their table, in the order in which they were found."""
+
+    def __init__(self, labels):
+        self.flags, self.patients, self.found = labels.flags, labels.patients, []
+
+    def add(self, *figures):
+        self.found.append(figures)
+
+
+def try_encoder(cmir, a, card, lines):
+    """Everything but patches, with one encoder."""
+    name, sarcoma = encoder_name(card), study_data.sarcoma(cmir, a, card)
+    sets = slabs, crops = sarcoma['slabs'], sarcoma['crops']
+    fit = {power: Scaled(crops[0], power) for power in (None, 0, 0.5, 1)}
+    measure(lines, name, 'maxsim, raw', sets, fit[None])
+    measure(lines, name, 'cosine vote', sets, fit[None], cosine=True)
+    mean = {v.patient: v.rows.mean(0) for v in crops[0]}
+    own = [([v.with_rows(unit(v.rows - mean[v.patient])) for v in s[0]], s[1]) for s in sets]
+    measure(lines, name, 'own mean', own, fit[None])
+    measure(lines, name, 'centred', sets, fit[0])
+    for what, power in (('pca', 0), ('half', 0.5), ('whitened', 1)):
+        for dims in (32, 64, 128):
+            measure(lines, name, '%s %d' % (what, dims), sets, fit[power], dims)
+    field = fixed_field(cmir, a, card, sets)
+    measure(lines, name, 'fixed field, raw', field, Scaled(field[1][0], None))
+    mask_votes(lines, name, 'raw', sets, fit[None], 0)
+    mask_votes(lines, name, 'whitened 64', sets, fit[1], 64)
+    ridge_votes(lines, name, slabs[0], fit[1])
+
+
+def run(job):
+    """-> what one job adds to the lines."""
+    (call, *rest), labels = job
+    known = Known(labels)
+    call(*rest, known)
+    return known.found
+
+
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('work', metavar='WORK')
-    p.add_argument('--cmir', default='build/cmir', help='default %(default)s')
-    p.add_argument('--onnxruntime', help='libonnxruntime.so, passed on to cmir')
-    p.add_argument('--data', default='../shared/data', help='default %(default)s')
-    p.add_argument('--encoder', action='append', metavar='CARD', help='may be repeated; default builtin')
+    p = parser_of(__doc__)
     p.add_argument('--patches', metavar='CARD', help='an encoder with a map of patches; needs Python onnxruntime')
-    p.add_argument('-o', '--output', metavar='JSON', help='write every figure here')
-    a = p.parse_args()
-    cmir, cards = Command(a.cmir, a.onnxruntime), a.encoder or ['builtin']
+    a, cmir = arguments(p)
     lines = Lines(study_data.sarcoma_labels(a, 'slabs'))
-    for card in cards:
-        name, sarcoma = encoder_name(card), study_data.sarcoma(cmir, a, card)
-        sets = slabs, crops = sarcoma['slabs'], sarcoma['crops']
-        fit = {power: Scaled(crops[0], power) for power in (None, 0, 0.5, 1)}
-        measure(lines, name, 'maxsim, raw', sets, fit[None])
-        measure(lines, name, 'cosine vote', sets, fit[None], cosine=True)
-        mean = {v.patient: v.rows.mean(0) for v in crops[0]}
-        own = [([v.with_rows(unit(v.rows - mean[v.patient])) for v in s[0]], s[1]) for s in sets]
-        measure(lines, name, 'own mean', own, fit[None])
-        measure(lines, name, 'centred', sets, fit[0])
-        for what, power in (('pca', 0), ('half', 0.5), ('whitened', 1)):
-            for dims in (32, 64, 128):
-                measure(lines, name, '%s %d' % (what, dims), sets, fit[power], dims)
-        field = fixed_field(cmir, a, card, sets)
-        measure(lines, name, 'fixed field, raw', field, Scaled(field[1][0], None))
-        mask_votes(lines, name, 'raw', sets, fit[None], 0)
-        mask_votes(lines, name, 'whitened 64', sets, fit[1], 64)
-        ridge_votes(lines, name, slabs[0], fit[1])
-    for what in [w for e, w in lines.votes if e == encoder_name(cards[0])]:
-        every = [lines.votes[encoder_name(c), what] for c in cards]
-        lines.add('mean of %d' % len(cards), what, {n: float(np.mean([v[n] for v in every])) for n in every[0]})
-    if a.patches:
-        patch_votes(lines, a, a.patches)
+    for card in a.encoder:
+        sarcoma = study_data.sarcoma(cmir, a, card)   # embedded by all processors
+        padded(cmir, a, card, sarcoma['crops'][0])
+    jobs = [(patch_votes, a, a.patches)] if a.patches else []
+    jobs += [(try_encoder, cmir, a, card) for card in a.encoder]
+    found = dict(zip([j[-1] if j[0] is try_encoder else None for j in jobs],
+                     in_processes(run, [(j, lines) for j in jobs])))
+    for card in a.encoder:
+        for figures in found[card]:
+            lines.add(*figures)
+    for what in [w for e, w in lines.votes if e == encoder_name(a.encoder[0])]:
+        every = [lines.votes[encoder_name(c), what] for c in a.encoder]
+        lines.add('mean of %d' % len(every), what, {n: float(np.mean([v[n] for v in every])) for n in every[0]})
+    for figures in found.get(None, []):
+        lines.add(*figures)
     print('## Tried on the sarcoma slabs: %s\n' % NOTICE)
     print(table(['encoder', 'tried', 'flag AUROC', 'locate ratio', 'nearest ratio'], lines.rows))
     write_json(a.output, dict(Figures=lines.kept))
