@@ -36,21 +36,6 @@ fail_errno(cmir_error *err, const char *what)
     return files_fail(err, CMIR_EIO, "the audit log cannot be %s: %s", what, strerror(errno));
 }
 
-static bool
-write_all(int fd, const char *data, size_t nbytes)
-{
-    while (nbytes > 0) {
-        const ssize_t n = write(fd, data, nbytes);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        data += n;
-        nbytes -= (size_t)n;
-    }
-    return true;
-}
-
 /* Appends a line; the lock is held.  A line that was written in part is taken off again. */
 static cmir_status
 append(audit *a, json_t *line, cmir_error *err)
@@ -69,7 +54,7 @@ append(audit *a, json_t *line, cmir_error *err)
     char next[SECRET_HEX];
     secret_hash(text, n, next);
     text[n] = '\n'; /* in place of the NUL: one write */
-    if (write_all(a->fd, text, n + 1)) {
+    if (files_write_all(a->fd, text, n + 1)) {
         memcpy(a->head, next, sizeof next);
         a->n_written++;
     } else {

@@ -114,8 +114,8 @@ files_is_id(const char *text)
     return strlen(text) == FILES_ID_NCHARS && strspn(text, "0123456789abcdef") == FILES_ID_NCHARS;
 }
 
-static bool
-write_all(int fd, const char *data, size_t nbytes)
+bool
+files_write_all(int fd, const char *data, size_t nbytes)
 {
     while (nbytes > 0) {
         const ssize_t n = write(fd, data, nbytes);
@@ -161,7 +161,7 @@ files_write(const char *path, const void *data, size_t nbytes, cmir_error *err)
         free(tmp);
         return st;
     }
-    if (!write_all(fd, data, nbytes) || fsync(fd) != 0)
+    if (!files_write_all(fd, data, nbytes) || fsync(fd) != 0)
         st = fail_errno(err, path, "written");
     if (close(fd) != 0 && st == CMIR_OK)
         st = fail_errno(err, path, "written");
@@ -192,7 +192,7 @@ files_append_json(const char *path, const json_t *value, cmir_error *err)
     cmir_status st = CMIR_OK;
 
     text[n] = '\n'; /* in place of the NUL: one write */
-    if (fd < 0 || !write_all(fd, text, n + 1) || fdatasync(fd) != 0)
+    if (fd < 0 || !files_write_all(fd, text, n + 1) || fdatasync(fd) != 0)
         st = fail_errno(err, path, "written");
     if (fd >= 0 && close(fd) != 0 && st == CMIR_OK)
         st = fail_errno(err, path, "written");

@@ -28,6 +28,7 @@ cmir_status files_new_id(char out[FILES_ID_NCHARS + 1], cmir_error *err);
 /* Whether `text` has the form of one: then it can stand in a path. */
 bool files_is_id(const char *text);
 
+bool files_write_all(int fd, const char *data, size_t nbytes); /* false: errno says why */
 /* Durable when it returns. */
 cmir_status files_write(const char *path, const void *data, size_t nbytes, cmir_error *err);
 cmir_status files_write_json(const char *path, const json_t *value, cmir_error *err);

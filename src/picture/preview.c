@@ -15,6 +15,7 @@
 #include <isa-l/igzip_lib.h>
 #include <zlib.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "picture/picture.h"
@@ -39,44 +40,18 @@ struct cmir_preview_maker {
 };
 
 static void
-put_u32(uint8_t *p, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        p[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void
-put_u64(uint8_t *p, uint64_t value)
-{
-    put_u32(p, (uint32_t)value);
-    put_u32(p + 4, (uint32_t)(value >> 32));
-}
-
-static uint32_t
-get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t
-get_u64(const uint8_t *p)
-{
-    return get_u32(p) | (uint64_t)get_u32(p + 4) << 32;
-}
-
-static void
 put_double(uint8_t *p, double value)
 {
     uint64_t bits;
 
     memcpy(&bits, &value, sizeof bits);
-    put_u64(p, bits);
+    cmir_put_u64(p, bits);
 }
 
 static double
 get_double(const uint8_t *p)
 {
-    const uint64_t bits = get_u64(p);
+    const uint64_t bits = cmir_get_u64(p);
     double value;
 
     memcpy(&value, &bits, sizeof value);
@@ -269,16 +244,16 @@ fill_header(const cmir_preview_maker *maker, const cmir_value_range *range, uint
 
     choose_scale(maker->kind, range, &scale, &offset);
     memcpy(record, magic, sizeof magic);
-    put_u32(record + 8, RECORD_VERSION);
-    put_u32(record + 12, maker->n_slices);
-    put_u32(record + 16, maker->out_rows);
-    put_u32(record + 20, maker->out_cols);
+    cmir_put_u32(record + 8, RECORD_VERSION);
+    cmir_put_u32(record + 12, maker->n_slices);
+    cmir_put_u32(record + 16, maker->out_rows);
+    cmir_put_u32(record + 20, maker->out_cols);
     put_double(record + 24, scale);
     put_double(record + 32, offset);
-    put_u64(record + 40, nbytes);
-    put_u32(record + 48,
-            crc_of(record + CMIR_PREVIEW_HEADER_NBYTES, nbytes - CMIR_PREVIEW_HEADER_NBYTES));
-    put_u32(record + HEADER_CRC_AT, crc_of(record, HEADER_CRC_AT));
+    cmir_put_u64(record + 40, nbytes);
+    cmir_put_u32(record + 48,
+                 crc_of(record + CMIR_PREVIEW_HEADER_NBYTES, nbytes - CMIR_PREVIEW_HEADER_NBYTES));
+    cmir_put_u32(record + HEADER_CRC_AT, crc_of(record, HEADER_CRC_AT));
 }
 
 cmir_status
@@ -302,11 +277,11 @@ cmir_preview_finish(cmir_preview_maker *maker, const cmir_value_range *range, ui
     memset(record, 0, (size_t)*nbytes);
     uint64_t at = CMIR_PREVIEW_HEADER_NBYTES + 8 * ((uint64_t)n + 1);
     for (uint32_t i = 0; i < n; i++) {
-        put_u64(record + CMIR_PREVIEW_HEADER_NBYTES + 8 * (size_t)i, at);
+        cmir_put_u64(record + CMIR_PREVIEW_HEADER_NBYTES + 8 * (size_t)i, at);
         memcpy(record + at, maker->streams[i].data, maker->streams[i].nbytes);
         at += maker->streams[i].nbytes;
     }
-    put_u64(record + CMIR_PREVIEW_HEADER_NBYTES + 8 * (size_t)n, at);
+    cmir_put_u64(record + CMIR_PREVIEW_HEADER_NBYTES + 8 * (size_t)n, at);
     fill_header(maker, range, *nbytes, record);
     *out = record;
     return CMIR_OK;
@@ -319,23 +294,23 @@ cmir_preview_parse(const uint8_t *data, uint64_t nbytes, const char *where, cmir
     if (nbytes < CMIR_PREVIEW_HEADER_NBYTES || nbytes % ALIGN != 0 ||
         memcmp(data, magic, sizeof magic) != 0)
         return FAIL(err, CMIR_ECORRUPT, "%s: no preview where the catalogue names one", where);
-    const uint32_t crc = get_u32(data + HEADER_CRC_AT);
+    const uint32_t crc = cmir_get_u32(data + HEADER_CRC_AT);
     if (crc != crc_of(data, HEADER_CRC_AT))
         return FAIL(err, CMIR_ECORRUPT, "%s: damaged preview header (checksum)", where);
-    if (get_u32(data + 8) != RECORD_VERSION)
+    if (cmir_get_u32(data + 8) != RECORD_VERSION)
         return FAIL(err, CMIR_EUNSUPPORTED, "%s: preview version %u; this cmir reads version %u",
-                    where, (unsigned)get_u32(data + 8), RECORD_VERSION);
+                    where, (unsigned)cmir_get_u32(data + 8), RECORD_VERSION);
     *out = (cmir_preview){.data = data,
                           .nbytes = nbytes,
-                          .n_slices = get_u32(data + 12),
-                          .rows = get_u32(data + 16),
-                          .cols = get_u32(data + 20),
+                          .n_slices = cmir_get_u32(data + 12),
+                          .rows = cmir_get_u32(data + 16),
+                          .cols = cmir_get_u32(data + 20),
                           .scale = get_double(data + 24),
                           .offset = get_double(data + 32),
                           .crc = crc};
     const uint64_t table = CMIR_PREVIEW_HEADER_NBYTES + 8 * ((uint64_t)out->n_slices + 1);
     const uint64_t slice_nbytes = 2 * (uint64_t)out->rows * out->cols;
-    if (get_u64(data + 40) != nbytes || out->n_slices < 1 || out->n_slices > CMIR_MAX_SLICES ||
+    if (cmir_get_u64(data + 40) != nbytes || out->n_slices < 1 || out->n_slices > CMIR_MAX_SLICES ||
         out->rows < 1 || out->rows > CMIR_MAX_SIDE || out->cols < 1 || out->cols > CMIR_MAX_SIDE ||
         !(out->scale > 0) || !(out->scale * 32768 + fabs(out->offset) <= (double)FLT_MAX) ||
         table > nbytes || slice_nbytes > UINT32_MAX ||
@@ -349,7 +324,7 @@ static bool
 find_stream(const cmir_preview *p, uint32_t slice, const uint8_t **data, uint32_t *nbytes)
 {
     const uint8_t *entry = p->data + CMIR_PREVIEW_HEADER_NBYTES + 8 * (size_t)slice;
-    const uint64_t first = get_u64(entry), end = get_u64(entry + 8);
+    const uint64_t first = cmir_get_u64(entry), end = cmir_get_u64(entry + 8);
     const uint64_t table = CMIR_PREVIEW_HEADER_NBYTES + 8 * ((uint64_t)p->n_slices + 1);
 
     if (first < table || end < first || end > p->nbytes || end - first > UINT32_MAX)
@@ -417,8 +392,8 @@ cmir_preview_check(const cmir_preview *preview, const char *where, cmir_error *e
     const size_t n = (size_t)preview->rows * preview->cols;
     cmir_status st = CMIR_OK;
 
-    if (get_u32(preview->data + 48) != crc_of(preview->data + CMIR_PREVIEW_HEADER_NBYTES,
-                                              preview->nbytes - CMIR_PREVIEW_HEADER_NBYTES))
+    if (cmir_get_u32(preview->data + 48) != crc_of(preview->data + CMIR_PREVIEW_HEADER_NBYTES,
+                                                   preview->nbytes - CMIR_PREVIEW_HEADER_NBYTES))
         return FAIL(err, CMIR_ECORRUPT, "%s: damaged preview (checksum)", where);
     float *values = cmir_alloc(n, sizeof *values);
     if (values == NULL)

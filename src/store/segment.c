@@ -9,6 +9,7 @@
 
 #include <zlib.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "store/codes.h"
@@ -25,32 +26,6 @@ cmir_record_nbytes(uint32_t n_rows, uint32_t dim)
     cmir_layout lay;
 
     return cmir_layout_of(n_rows, dim, &lay) ? lay.nbytes : 0;
-}
-
-static void
-put_u32(uint8_t *p, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        p[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void
-put_u64(uint8_t *p, uint64_t value)
-{
-    put_u32(p, (uint32_t)value);
-    put_u32(p + 4, (uint32_t)(value >> 32));
-}
-
-static uint32_t
-get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t
-get_u64(const uint8_t *p)
-{
-    return get_u32(p) | (uint64_t)get_u32(p + 4) << 32;
 }
 
 static uint32_t
@@ -78,19 +53,19 @@ static void
 fill_header(const cmir_record_claim *claim, const cmir_extent *extent, uint8_t *record)
 {
     memcpy(record, magic, sizeof magic);
-    put_u32(record + 8, RECORD_VERSION);
-    put_u32(record + 12, claim->n_rows);
-    put_u32(record + 16, claim->n_scored);
-    put_u32(record + 20, claim->dim);
+    cmir_put_u32(record + 8, RECORD_VERSION);
+    cmir_put_u32(record + 12, claim->n_rows);
+    cmir_put_u32(record + 16, claim->n_scored);
+    cmir_put_u32(record + 20, claim->dim);
     memcpy(record + 24, claim->encoder_tag, CMIR_ENCODER_TAG_NBYTES);
-    put_u64(record + 32, claim->nbytes);
-    put_u32(record + 40,
-            crc_of(record + CMIR_RECORD_HEADER_NBYTES, claim->nbytes - CMIR_RECORD_HEADER_NBYTES));
+    cmir_put_u64(record + 32, claim->nbytes);
+    cmir_put_u32(record + 40, crc_of(record + CMIR_RECORD_HEADER_NBYTES,
+                                     claim->nbytes - CMIR_RECORD_HEADER_NBYTES));
     put_float(record + 44, extent->radius);
     put_float(record + 48, extent->residual);
     put_float(record + 52, extent->base_max);
-    put_u32(record + 56, extent->n_reps);
-    put_u32(record + HEADER_CRC_AT, crc_of(record, HEADER_CRC_AT));
+    cmir_put_u32(record + 56, extent->n_reps);
+    cmir_put_u32(record + HEADER_CRC_AT, crc_of(record, HEADER_CRC_AT));
 }
 
 cmir_status
@@ -122,7 +97,7 @@ cmir_record_build(const cmir_embeddings *embeddings,
                        lay.padded_dim, center);
     const cmir_extent extent = cmir_planes_derive(center, &lay, claim->n_scored, record);
     fill_header(claim, &extent, record);
-    claim->crc = get_u32(record + HEADER_CRC_AT);
+    claim->crc = cmir_get_u32(record + HEADER_CRC_AT);
     *out = record;
     return CMIR_OK;
 }
@@ -149,17 +124,17 @@ cmir_record_parse(const uint8_t *data, const cmir_record_claim *claim, const cha
     if (memcmp(data, magic, sizeof magic) != 0)
         return FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: no record where the catalogue names one",
                        where);
-    if (get_u32(data + HEADER_CRC_AT) != crc_of(data, HEADER_CRC_AT))
+    if (cmir_get_u32(data + HEADER_CRC_AT) != crc_of(data, HEADER_CRC_AT))
         return FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: damaged record header (checksum)", where);
-    if (get_u32(data + 8) != RECORD_VERSION)
+    if (cmir_get_u32(data + 8) != RECORD_VERSION)
         return FAIL_AT(err, CMIR_EUNSUPPORTED, offset + 8,
                        "%s: record version %u; this cmir reads version %u", where,
-                       (unsigned)get_u32(data + 8), RECORD_VERSION);
-    if (get_u32(data + HEADER_CRC_AT) != claim->crc)
+                       (unsigned)cmir_get_u32(data + 8), RECORD_VERSION);
+    if (cmir_get_u32(data + HEADER_CRC_AT) != claim->crc)
         return FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: the record is of another volume", where);
-    const uint32_t n_reps = get_u32(data + 56);
-    if (get_u32(data + 12) != claim->n_rows || get_u32(data + 16) != claim->n_scored ||
-        get_u32(data + 20) != claim->dim || get_u64(data + 32) != claim->nbytes ||
+    const uint32_t n_reps = cmir_get_u32(data + 56);
+    if (cmir_get_u32(data + 12) != claim->n_rows || cmir_get_u32(data + 16) != claim->n_scored ||
+        cmir_get_u32(data + 20) != claim->dim || cmir_get_u64(data + 32) != claim->nbytes ||
         memcmp(data + 24, claim->encoder_tag, CMIR_ENCODER_TAG_NBYTES) != 0 || n_reps < 1 ||
         n_reps > CMIR_MAX_REPS)
         return FAIL_AT(err, CMIR_ECORRUPT, offset,
@@ -234,7 +209,7 @@ cmir_record_check(const uint8_t *data, const cmir_rows *rows, const uint8_t *mar
     if (!cmir_layout_of(rows->n_rows, rows->dim, &lay))
         return FAIL(err, CMIR_ECORRUPT, "%s: impossible size", where);
     if (crc_of(data + CMIR_RECORD_HEADER_NBYTES, lay.nbytes - CMIR_RECORD_HEADER_NBYTES) !=
-        get_u32(data + 40))
+        cmir_get_u32(data + 40))
         return FAIL_AT(err, CMIR_ECORRUPT, offset, "%s: damaged embeddings (checksum)", where);
     cmir_status st = check_exact(rows, where, offset, err);
     if (st != CMIR_OK)
