@@ -27,6 +27,7 @@ def read_csv(path):
 def made(folder, *command):
     """Runs a script that writes `folder`, unless it is there."""
     if not os.path.exists(folder):
+        print('%s: cut by %s' % (os.path.basename(folder), command[0]), file=sys.stderr, flush=True)
         subprocess.run([sys.executable, os.path.join(SCRIPTS, command[0]), folder + '.part', *command[1:]], check=True,
                        stdout=subprocess.DEVNULL)
         os.rename(folder + '.part', folder)
@@ -37,6 +38,7 @@ def embed(cmir, work, card, name, inputs):
     """-> archive of a set."""
     archive = os.path.join(work, '%s_%s' % (name, encoder_name(card)))
     if not os.path.exists(archive):
+        print('%s: %d inputs are encoded' % (os.path.basename(archive), len(inputs)), file=sys.stderr, flush=True)
         cmir.run('init', archive + '.part', '--encoder', card, show=False)
         cmir.run('add', archive + '.part', '-', '--min-slices', '3', stdin='\n'.join(inputs) + '\n', show=False)
         os.rename(archive + '.part', archive)
@@ -90,7 +92,8 @@ def sarcoma(cmir, a, card):
 
 def regions_archive(cmir, a, card):
     """-> archive of all volumes of regions.csv, with patient and region as labels; {id: its row}."""
-    table = {os.path.realpath(os.path.join(a.data, r['path'])): r for r in read_csv(os.path.join(a.data, 'regions.csv'))}
+    table = {os.path.realpath(os.path.join(a.data, r['path'])): r
+             for r in read_csv(os.path.join(a.data, 'regions.csv'))}
     archive = embed(cmir, a.work, card, 'regions', list(table))
     rows = {v['VolumeId']: table[os.path.realpath(v['Path'])]
             for v in cmir.run('list', archive, show=False)['Volumes']}
