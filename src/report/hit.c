@@ -148,8 +148,9 @@ cmir_preview_note(cmir_buf *out, const cmir_source *source)
 
 /* The caption of one side of a pair; a short one below a small picture. */
 static void
-write_caption(cmir_buf *out, bool is_query, const cmir_record *record, uint32_t slice, bool brief)
+write_caption(cmir_buf *out, bool is_query, const cmir_source *source, uint32_t slice, bool brief)
 {
+    const cmir_record *record = source->record;
     const char *who = brief ? "" : is_query ? "query " : "this volume ";
 
     cmir_buf_printf(out, "<figcaption><span class=\"%s\">%sslice %u</span> ",
@@ -162,6 +163,8 @@ write_caption(cmir_buf *out, bool is_query, const cmir_record *record, uint32_t 
             cmir_buf_puts(out, "</span>");
         }
     }
+    if (brief && cmir_source_is_preview(source))
+        cmir_buf_puts(out, " <span class=\"soft\">preview</span>");
     cmir_buf_puts(out, "</figcaption>");
 }
 
@@ -177,7 +180,7 @@ write_side(cmir_buf *out, const cmir_source *source, const cmir_frame *frame, ui
                    cmir_preset_name(own));
     cmir_buf_puts(out, "<figure>");
     const cmir_status st = cmir_picture_write(out, frame, own, source->plane, side, alt, err);
-    write_caption(out, is_query, source->record, slice, side != SIDE_BEST);
+    write_caption(out, is_query, source, slice, side != SIDE_BEST);
     cmir_buf_puts(out, "</figure>\n");
     return st;
 }

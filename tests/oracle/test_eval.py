@@ -555,7 +555,9 @@ def test_report_pictures(tmp_path):
     for i in range(7):
         save_nifti(tmp_path / f's{i}.nii.gz', body(rng, 32, 10))
     labels = write_csv(tmp_path / 'l.csv', {f's{i}': {'kind': 'ab'[i % 2], 'part': '2:6'} for i in range(7)})
-    ok('add', tmp_path / 'a', *[tmp_path / f's{i}.nii.gz' for i in range(7)], '--labels', labels)
+    scans = [tmp_path / f's{i}.nii.gz' for i in range(7)]
+    ok('add', tmp_path / 'a', '--previews', 'none', *scans, '--labels', labels)
+    ok('add', tmp_path / 'b', *scans, '--labels', labels)
     args = ['eval', tmp_path / 'a', '--task', 'kind', '--methods', 'maxsim', '--bootstrap', 20, '--shuffles', 20,
             '--report', tmp_path / 'r.html']
     for more in ([], ['--database', 'masked', '--mask', 'part']):
@@ -572,9 +574,13 @@ def test_report_pictures(tmp_path):
         shown = [''.join(p.itertext()).split()[1] for p in
                  page.find(f".//{HTML}div[@class='cases']").findall(f'{HTML}div/{HTML}p')]
         assert [s.removesuffix('relevant').removesuffix('not') for s in shown] == found
+    assert 'preview' not in text
     (tmp_path / 's3.nii.gz').unlink()
     ok(*args)
     assert 'no picture' in (tmp_path / 'r.html').read_text()
+    ok('eval', tmp_path / 'b', *args[2:])  # which keeps previews
+    page, text = read_page(tmp_path / 'r.html')
+    assert len(page.findall(f'.//{HTML}img')) == 6 * 3 * 2 and 'no picture' not in text and 'preview' in text
 
 
 def test_interrupted_output(case, tmp_path):
