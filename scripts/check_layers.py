@@ -54,7 +54,7 @@ ENTRY = {
 
 # Headers of C, C++ and POSIX that anybody may include.
 SYSTEM = set("""
-arpa/inet.h assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h limits.h locale.h
+arpa/inet.h assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h ftw.h getopt.h inttypes.h limits.h locale.h malloc.h
 math.h netdb.h netinet/in.h poll.h pthread.h sched.h setjmp.h signal.h spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h
 stdio.h stdlib.h string.h strings.h sys/file.h sys/mman.h sys/random.h sys/resource.h sys/socket.h sys/stat.h sys/time.h
 sys/types.h sys/wait.h termios.h time.h unistd.h

@@ -4,6 +4,9 @@
  * The one idea: parts start in the order of a table and stop in reverse, whatever started of them;
  * the last to start, and the first to stop, is the one that takes requests. */
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,6 +25,7 @@
 #include "pixels.h"
 #include "secret.h"
 
+#define MAX_ARENAS 2 /* of the heap, which the threads of connections share */
 #define DEFAULT_LISTEN "127.0.0.1:8043"
 #define DEFAULT_UPLOAD_NBYTES (4ull << 30)
 #define DEFAULT_REQUESTS_PER_MINUTE 12000
@@ -210,6 +214,9 @@ server_run(const server_options *options, bool (*stop)(void), void (*ready)(cons
 
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
+#ifdef M_ARENA_MAX
+    (void)mallopt(M_ARENA_MAX, MAX_ARENAS); /* else each keeps what its largest request took */
+#endif
     if (st == CMIR_OK)
         st = prepare(&s, options, err);
     while (st == CMIR_OK && n_started < N_PARTS)
