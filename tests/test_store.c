@@ -55,6 +55,34 @@ write_text(const char *path, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
+/* Folders are listed in an order that is the file system's: an archive without volumes is found to
+ * be one in whichever. */
+static void
+test_create_again(void **state)
+{
+    const char *dir = in_folder(state, "a");
+    const cmir_binding b = {"tiny", "1", SHA, "{}", "", DIM, CMIR_AXIAL, CMIR_PREVIEWS_SMALL, NULL};
+    static const char *const names[][2] = {
+        {"a/segments", "a/x"}, {"a/previews", "a/y"}, {"a/catalog.sqlite", "a/z"}};
+    cmir_store *store;
+
+    assert_ok(cmir_store_create(dir, &b, err));
+    for (size_t i = 0; i < 3; i++) { /* the newest is first or last in some file systems */
+        assert_int_equal(rename(in_folder(state, names[i][0]), in_folder(state, names[i][1])), 0);
+        assert_int_equal(rename(in_folder(state, names[i][1]), in_folder(state, names[i][0])), 0);
+        assert_refused(CMIR_EEXIST, "an archive already", cmir_store_create(dir, &b, err));
+        assert_int_equal(access(in_folder(state, "a/segments"), F_OK), 0);
+        assert_int_equal(access(in_folder(state, "a/previews"), F_OK), 0);
+    }
+    assert_ok(cmir_store_open(dir, CMIR_WRITE, &store, err));
+    add_synthetic(store, 1);
+    cmir_store_close(store);
+    assert_refused(CMIR_EEXIST, "an archive already", cmir_store_create(dir, &b, err));
+    assert_int_equal(unlink(in_folder(state, "a/catalog.sqlite")), 0);
+    assert_refused(CMIR_EEXIST, "this holds", cmir_store_create(dir, &b, err));
+    assert_int_equal(access(in_folder(state, "a/segments/00000001.seg"), F_OK), 0);
+}
+
 static void
 test_create_refusals(void **state)
 {
@@ -593,6 +621,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_empty, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_create_again, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_create_refusals, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_open_refusals, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_model, make_folder, remove_folder),

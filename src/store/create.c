@@ -81,39 +81,63 @@ cmir_store_lock(const char *dir, bool write, int *fd, cmir_error *err)
     return CMIR_OK;
 }
 
+static bool
+is_dot(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+static bool
+is_empty_folder(const char *dir, const char *name)
+{
+    char *path = cmir_asprintf("%s/%s", dir, name);
+    DIR *d = path == NULL ? NULL : opendir(path);
+    const struct dirent *entry = NULL;
+
+    while (d != NULL && (entry = readdir(d)) != NULL && is_dot(entry->d_name))
+        ;
+    const bool empty = d != NULL && entry == NULL;
+    if (d != NULL)
+        closedir(d);
+    free(path);
+    return empty;
+}
+
 /* Whether `name` may lie in a directory in which an archive is made; `dir` is where. */
 static bool
 is_left_over(const char *dir, const char *name)
 {
-    char *path;
-    bool ok;
-
-    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "lock") == 0 ||
-        strncmp(name, "catalog.new", 11) == 0)
-        return true;
-    if ((strcmp(name, "segments") != 0 && strcmp(name, "previews") != 0) ||
-        (path = cmir_asprintf("%s/%s", dir, name)) == NULL)
-        return false;
-    ok = rmdir(path) == 0; /* only if it is empty */
-    free(path);
-    return ok;
+    return is_dot(name) || strcmp(name, "lock") == 0 || strncmp(name, "catalog.new", 11) == 0 ||
+           ((strcmp(name, "segments") == 0 || strcmp(name, "previews") == 0) &&
+            is_empty_folder(dir, name));
 }
 
+static bool
+has_catalog(const char *dir)
+{
+    char *path = cmir_asprintf("%s/catalog.sqlite", dir);
+    const bool has = path != NULL && access(path, F_OK) == 0;
+
+    free(path);
+    return has;
+}
+
+/* Only looks: what lies here may be an archive, or one that another process is making. */
 static cmir_status
 check_empty(const char *dir, cmir_error *err)
 {
     cmir_status st = CMIR_OK;
     struct dirent *entry;
-    DIR *d = opendir(dir);
 
+    if (has_catalog(dir))
+        return FAIL(err, CMIR_EEXIST, "%s: there is an archive already", dir);
+    DIR *d = opendir(dir);
     if (d == NULL)
         return FAIL(err, errno == ENOTDIR ? CMIR_EEXIST : CMIR_EIO, "%s: %s", dir,
                     errno == ENOTDIR ? "a file, where a new archive needs a folder"
                                      : strerror(errno));
     while (st == CMIR_OK && (entry = readdir(d)) != NULL)
-        if (strcmp(entry->d_name, "catalog.sqlite") == 0)
-            st = FAIL(err, CMIR_EEXIST, "%s: there is an archive already", dir);
-        else if (!is_left_over(dir, entry->d_name))
+        if (!is_left_over(dir, entry->d_name))
             st = FAIL(err, CMIR_EEXIST, "%s: a new archive needs an empty folder; this holds %s",
                       dir, entry->d_name);
     closedir(d);
@@ -174,6 +198,19 @@ sync_parent(const char *dir, cmir_error *err)
     return st;
 }
 
+/* The folders of series that are empty. */
+static void
+remove_folders(const char *dir)
+{
+    for (int i = 0; i < CMIR_N_SERIES; i++) {
+        char *path = cmir_asprintf("%s/%s", dir, cmir_series_of[i].folder);
+
+        if (path != NULL)
+            rmdir(path);
+        free(path);
+    }
+}
+
 /* The folders of its series. */
 static cmir_status
 make_folders(const char *dir, int n_series, cmir_error *err)
@@ -192,19 +229,6 @@ make_folders(const char *dir, int n_series, cmir_error *err)
     return st;
 }
 
-/* Those that are empty. */
-static void
-remove_folders(const char *dir)
-{
-    for (int i = 0; i < CMIR_N_SERIES; i++) {
-        char *path = cmir_asprintf("%s/%s", dir, cmir_series_of[i].folder);
-
-        if (path != NULL)
-            rmdir(path);
-        free(path);
-    }
-}
-
 /* The files of an archive, in a directory that is empty but for what an earlier try left. */
 static cmir_status
 make_files(const char *dir, const cmir_binding *binding, cmir_error *err)
@@ -220,6 +244,7 @@ make_files(const char *dir, const cmir_binding *binding, cmir_error *err)
         goto done;
     }
     remove_left_over(dir);
+    remove_folders(dir);
     if ((st = make_folders(dir, n_series, err)) != CMIR_OK ||
         (st = cmir_catalog_create(fresh, binding, err)) != CMIR_OK ||
         (st = sync_file(fresh, err)) != CMIR_OK)

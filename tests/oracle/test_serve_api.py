@@ -363,8 +363,9 @@ def test_restart(own, big, how):
         assert sorted(j['Kind'] for j in jobs) == ['add', 'upload']
         for _ in s.patiently():
             done = [s.get(f'/jobs/{j["JobId"]}').json for j in jobs]
-            if all(j['State'] == 'done' for j in done):
+            if not {j['State'] for j in done} & {'queued', 'running'}:
                 break
+        assert all(j['State'] == 'done' for j in done), done
         by_kind = {j['Kind']: j['Result'] for j in done}
         assert sorted(by_kind['add']['Added'] + by_kind['add']['Present']) == ['big_a', 'big_b'], done
         assert [v['VolumeId'] for v in by_kind['upload']['Volumes']] == ['big_a'] and queued.status == 202
