@@ -65,6 +65,27 @@ test("the reader may look on while a search runs", async ({ page, service }) => 
   await expect(page.locator(".stale")).toBeHidden();
 });
 
+test("slices that nobody asked for yet wait for a search", async ({ page, service }) => {
+  await openQuery(page, service.url, "phantom_006");
+  let open;
+  const gate = new Promise((resolve) => (open = resolve));
+  await page.route(/\/api\/v1\/search/, async (route) => {
+    await gate;
+    await route.continue();
+  });
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await expect(page.getByRole("button", { name: "Searching…" })).toBeDisabled();
+  const asked = [];
+  page.on("request", (r) => r.url().includes("centre=-600") && asked.push(r.url()));
+  await page.getByRole("button", { name: "lung", exact: true }).click();
+  await expect(page.locator(".query .bottomright")).toHaveText("C -600  W 1500");
+  await page.waitForTimeout(500);
+  expect(new Set(asked).size).toBe(1);
+  open();
+  await expect(page.locator(".hits a").first()).toBeVisible();
+  await expect.poll(() => asked.filter((u) => u.includes("/slices/")).length).toBeGreaterThan(20);
+});
+
 test("a distance is measured in millimetres", async ({ page, service, shot }) => {
   await openQuery(page, service.url, "phantom_005");
   const volume = await (await page.request.get(`${service.url}/api/v1/volumes/phantom_005`)).json();

@@ -11,6 +11,8 @@ const line = (what, values) =>
     `${what.padEnd(44)} median ${quantile(values, 0.5).toFixed(0).padStart(5)}   p95 ${quantile(values, 0.95).toFixed(0).padStart(5)}   n ${values.length}`,
   );
 
+const VOLUMES = 24; // all of the demo archive, one after the other
+
 const service = await serve(demoArchive().archive);
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -33,7 +35,7 @@ const timed = (page, act, done) =>
     [act, done],
   );
 
-for (let i = 0; i < 10; i++) {
+for (let i = 0; i < VOLUMES; i++) {
   const context = await browser.newContext({
     viewport: { width: 1280, height: 800 },
     bypassCSP: true,

@@ -20,6 +20,19 @@ function busy(change) {
   events.dispatchEvent(new CustomEvent("busy", { detail: waiting }));
 }
 
+/** Resolves when nothing that the reader asked for is under way. */
+export function untilIdle() {
+  if (waiting === 0) return Promise.resolve();
+  return new Promise((resolve) => {
+    const look = ({ detail }) => {
+      if (detail > 0) return;
+      events.removeEventListener("busy", look);
+      resolve();
+    };
+    events.addEventListener("busy", look);
+  });
+}
+
 /** The error in a body that the service, or a proxy before it, answered with. */
 export function errorOf(status, text) {
   try {

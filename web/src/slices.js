@@ -3,7 +3,7 @@
 // lies around the current slice, mostly ahead in the direction of scrolling, so it is fetched before it
 // is asked for; moving then costs a draw.
 
-import { errorOf, ApiError, pause, url, volumePath, query, events } from "./api.js";
+import { errorOf, ApiError, pause, untilIdle, url, volumePath, query, events } from "./api.js";
 
 const KEPT_BYTES = 192 * 1024 * 1024;
 const AHEAD = 24;
@@ -105,7 +105,8 @@ export class SliceSource {
     });
   }
 
-  /** Fetches what lies around a slice; what was being fetched for an earlier place is given up. */
+  /** Fetches what lies around a slice; what was being fetched for an earlier place is given up.  A search
+   * goes first. */
   fetchAround(slice, direction, window, side) {
     this.stop();
     const control = new AbortController();
@@ -120,7 +121,7 @@ export class SliceSource {
       (s) => s >= 0 && s < this.nSlices && !pictures.has(this.address(s, window, side)),
     );
     const next = async () => {
-      while (left.length && !control.signal.aborted)
+      for (await untilIdle(); left.length && !control.signal.aborted; await untilIdle())
         await this.get(left.shift(), window, side, control.signal).catch(() => {});
     };
     for (let i = 0; i < AT_ONCE; i++) next();
