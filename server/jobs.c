@@ -338,10 +338,12 @@ take_up(void *ctx, const char *name)
 
     if (j == NULL)
         return;
-    while (*place != NULL && strcmp((*place)->created, j->created) <= 0)
+    while (*place != NULL && (*place)->number <= j->number)
         place = &(*place)->next;
     j->next = *place;
     *place = j;
+    if (j->number > all->n_accepted)
+        all->n_accepted = j->number;
     if (job_has_ended(j))
         return;
     if (j->state == JOB_RUNNING && j->attempts >= MAX_ATTEMPTS) {

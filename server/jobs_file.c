@@ -29,6 +29,7 @@ job_save(const char *state, const job *j, const json_t *result, const json_t *er
     cmir_json_set(o, "User", cmir_json_text(j->user));
     cmir_json_set(o, "State", json_string(job_state_names[j->state]));
     cmir_json_set(o, "Created", json_string(j->created));
+    cmir_json_set(o, "Number", json_integer((json_int_t)j->number));
     cmir_json_set(o, "Finished", json_integer((json_int_t)j->finished));
     cmir_json_set(o, "Attempts", json_integer(j->attempts));
     cmir_json_set(o, "Kept", json_boolean(j->kept));
@@ -62,7 +63,7 @@ job_load(const char *state, const char *name)
     const char *kind, *user, *state_name, *created;
     char id[FILES_ID_NCHARS + 1] = "";
     json_t *o = NULL;
-    json_int_t finished, attempts;
+    json_int_t number, finished, attempts;
     int kept;
 
     if (strlen(name) != FILES_ID_NCHARS + 5 || strcmp(name + FILES_ID_NCHARS, ".json") != 0)
@@ -75,9 +76,9 @@ job_load(const char *state, const char *name)
     j->in = -1;
     memcpy(j->id, id, sizeof id);
     if (!files_is_id(id) ||
-        json_unpack(o, "{s:s, s:s, s:s, s:s, s:I, s:I, s:b}", "Kind", &kind, "User", &user, "State",
-                    &state_name, "Created", &created, "Finished", &finished, "Attempts", &attempts,
-                    "Kept", &kept) != 0 ||
+        json_unpack(o, "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:b}", "Kind", &kind, "User", &user,
+                    "State", &state_name, "Created", &created, "Number", &number, "Finished",
+                    &finished, "Attempts", &attempts, "Kept", &kept) != 0 ||
         (j->kind = job_kind_find(kind)) == NULL || !parse_state(state_name, &j->state)) {
         json_decref(o);
         free(j);
@@ -85,6 +86,7 @@ job_load(const char *state, const char *name)
     }
     j->user = cmir_json_need(strdup(user));
     (void)snprintf(j->created, sizeof j->created, "%s", created);
+    j->number = (uint64_t)number;
     j->finished = (time_t)finished;
     j->attempts = (int)attempts;
     j->kept = kept != 0;

@@ -11,6 +11,7 @@
 
 typedef struct job {
     char id[FILES_ID_NCHARS + 1], created[21];
+    uint64_t number;   /* that it was accepted as, from 1 */
     const job_kind *kind;
     char *user;
     json_t *input;     /* NULL once it has ended */
@@ -32,7 +33,7 @@ cmir_status job_save(const char *state, const job *j, const json_t *result, cons
 /* NULL where the file is none of a job. */
 job *job_load(const char *state, const char *name);
 void job_free(job *j); /* NULL is fine */
-/* Removes its files; its folder as well where nothing refers to it, or `all`. */
+/* Removes its files; its folder as well where nothing refers to it. */
 void job_discard(const char *state, const job *j);
 /* As clients see it; of an ended one the result is read from its file. */
 json_t *job_json(const char *state, const job *j);
@@ -47,7 +48,7 @@ struct jobs {
     pthread_t threads[JOBS_N_THREADS];
     size_t n_threads;
     job *first;
-    uint64_t n_deaths;
+    uint64_t n_deaths, n_accepted; /* ever: the latest number */
     bool stopping;
 };
 

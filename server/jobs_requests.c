@@ -69,14 +69,17 @@ append(jobs *all, job *j)
 static cmir_status
 accept(jobs *all, job *j, const char *files, cmir_error *err)
 {
+    j->number = all->n_accepted + 1;
     cmir_status st = job_save(all->state, j, NULL, NULL, err);
 
     if (st == CMIR_OK && files != NULL)
         st = move_files(all, j, files, err);
-    if (st != CMIR_OK)
+    if (st != CMIR_OK) {
         job_discard(all->state, j);
-    else
+    } else {
         append(all, j);
+        all->n_accepted = j->number;
+    }
     return st;
 }
 
