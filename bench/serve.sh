@@ -3,24 +3,25 @@
 # serve.sh [SECONDS [CLIENTS]]: `cmir serve` under load: searches by volume id, top 10 with evidence, in an archive of
 # 5,000 simulated volumes of 200 slices (1.7 GB; kept in build/serve-work), first alone, then beside uploads of a
 # series of 300 MB, one after the other.  Default: a minute each, 32 clients; `serve.sh 600` is the long one.
-# Simulated from build/real (`make bench` makes it from real scans in ../shared); without it there is no load, and it
-# says so.  For figures to publish: an idle machine.
+# Simulated from embeddings of the real scans in ../shared/data; where they are not there is no load, and it says so.
+# For figures to publish: an idle machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
 clients=${2:-32}
 work=build/serve-work
+data=../shared/data
 python=build/venv/bin/python
 
 say() { echo "== $*"; }
 
-real=${REAL:-build/real}
 if [ ! -e $work/archive/catalog.sqlite ]; then
-    [ -d "$real" ] || { echo "SKIPPED: load: there is no $real (make bench)"; exit 0; }
+    [ -d $data ] || { echo "SKIPPED: load: there is no folder $data"; exit 0; }
     say "an archive of 5,000 volumes"
     rm -rf $work
     mkdir -p $work
-    $python bench/simulate.py --real "$real" --encoder builtin --dim 576 --volumes 5000 -o $work/simulated
+    $python bench/export_real.py build/real $data builtin
+    $python bench/simulate.py --real build/real --encoder builtin --dim 576 --volumes 5000 -o $work/simulated
     $python - >$work/labels.csv <<'PY'
 import random
 random.seed(1)
