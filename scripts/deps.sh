@@ -3,9 +3,9 @@
 # deps.sh [web] [tests] [bench] [clang] [arm]: installs what is missing; called by the Makefile.
 #
 # Always: what building and running need, with ONNX Runtime in build/onnxruntime.  `web`: Node.js with npm, which
-# build the page of `cmir serve`.  `tests`: that, a browser, DCMTK's tools and the Python packages of the tests.  `bench`: Python packages of the benchmarks, among them
-# the peers, and the headers of NumKong in build/numkong.  `clang`: the second compiler, for fuzzing and
-# CI.  `arm`: a cross compiler and an emulator, for scripts/test_arm.sh.
+# build the page of `cmir serve`.  `tests`: that, a browser, curl, DCMTK's tools and the Python packages of the tests.
+# `bench`: Python packages of the benchmarks, among them the peers, and the headers of NumKong in build/numkong.
+# `clang`: the second compiler, for fuzzing and CI.  `arm`: a cross compiler and an emulator, for scripts/test_arm.sh.
 # What is there already is left alone: a second run installs nothing and takes no time.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,7 +35,7 @@ command -v node >/dev/null && command -v npm >/dev/null || node="nodejs npm" # f
 for set in "$@"; do
     case $set in
     web) packages="$packages $node" ;;
-    tests) packages="$packages $node chromium dcmtk" ;;
+    tests) packages="$packages $node chromium curl dcmtk" ;;
     bench) ;;
     clang) packages="$packages clang libclang-rt-dev" ;;
     arm) packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user" ;;
