@@ -4,10 +4,15 @@ import base64
 import http.client
 import json
 import os
+import re
+import resource
 import secrets
 import signal
+import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -15,15 +20,112 @@ from cli_help import CMIR
 
 PATIENCE_S = 240  # sanitizers on a busy machine
 API = '/api/v1'
+PASSWORD = 'a long password'
 
 
 class Answer:
     def __init__(self, response):
-        self.status, self.headers, self.body = response.status, response.headers, response.read()
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
 
     @property
     def json(self):
         return json.loads(self.body)
+
+    def __repr__(self):
+        return f'<{self.status} {self.body[:300]!r}>'
+
+
+class Service:
+    """`cmir serve ARCHIVE OPTIONS` on a port of its own; use it in a with statement."""
+
+    def __init__(self, archive, *options, listen='127.0.0.1:0', limits=()):
+        self.errors = tempfile.TemporaryFile(mode='w+')
+        self.process = subprocess.Popen([CMIR, 'serve', str(archive), '--listen', listen, *map(str, options)],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+                                        restore_signals=False,  # SIGXFSZ stays ignored
+                                        preexec_fn=lambda: [resource.setrlimit(what, (most, most))
+                                                            for what, most in dict(limits).items()])
+        timer = threading.Timer(PATIENCE_S, self.process.kill)
+        timer.start()
+        line = self.process.stdout.readline()
+        timer.cancel()
+        found = re.fullmatch(r'serving at (https?)://(\[.*\]|[^:]*):(\d+)/\n', line)
+        assert found, f'{line!r} {self.process.wait()} {self.log()}'
+        self.port, self.tls = int(found[3]), found[1] == 'https'
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        if self.process.poll() is None:
+            code = self.stop()
+            assert failed or code == 0, self.log()
+        self.process.stdout.close()
+        self.errors.close()
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+    def log(self):
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def connect(self, timeout=PATIENCE_S):
+        if not self.tls:
+            return http.client.HTTPConnection('127.0.0.1', self.port, timeout=timeout)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection('127.0.0.1', self.port, timeout=timeout, context=context)
+
+    def ask(self, method, path, body=None, headers=(), user=None, token=None, cookie=None):
+        """One request on a connection of its own.  A body that is no bytes is sent as JSON."""
+        headers = dict(headers)
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            headers.setdefault('Content-Type', 'application/json')
+        if user is not None:
+            headers['Authorization'] = basic(user)
+        if token is not None:
+            headers['Authorization'] = 'Bearer ' + token
+        if cookie is not None:
+            headers['Cookie'] = 'cmir_session=' + cookie
+        connection = self.connect()
+        try:
+            connection.request(method, path, body, headers)
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def get(self, path, **how):
+        return self.ask('GET', path, **how)
+
+    def post(self, path, body=None, **how):
+        return self.ask('POST', path, body, **how)
+
+    def login(self, user, password=PASSWORD):
+        """The cookie's value."""
+        answer = self.post('/api/v1/session', {'User': user, 'Password': password})
+        assert answer.status == 200, answer
+        return re.match('cmir_session=([0-9a-f]{64});', answer.headers['Set-Cookie'])[1]
+
+    def raw(self, data, timeout=PATIENCE_S):
+        """What comes back for these bytes until the service closes the connection."""
+        with socket.create_connection(('127.0.0.1', self.port), timeout) as s:
+            got = b''
+            try:
+                s.sendall(data)
+                while piece := s.recv(65536):
+                    got += piece
+            except (ConnectionResetError, BrokenPipeError):
+                pass
+            return got
+
+
+def basic(user, password=PASSWORD):
+    return 'Basic ' + base64.b64encode(f'{user}:{password}'.encode()).decode()
 
 
 def multipart(files):
@@ -34,41 +136,14 @@ def multipart(files):
     return f'multipart/form-data; boundary={boundary}', b''.join(parts) + f'--{boundary}--\r\n'.encode()
 
 
-class Service:
-    """`with Service(archive) as s: s.get('/volumes')`; arguments are options of cmir serve."""
+class Api(Service):
+    """The service as a program asks it: paths are of the interface, users (name, password), other names headers."""
 
     def __init__(self, archive, *options):
-        self.command = [CMIR, 'serve', str(archive), '--listen', '127.0.0.1:0', *map(str, options)]
-        self.state, self.process, self.headers, self.log = Path(archive) / 'service', None, {}, ''
-
-    def __enter__(self):
-        self.errors = tempfile.TemporaryFile('w+')  # a pipe that nobody reads would fill up
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
-        line = self.process.stdout.readline()
-        if not line.startswith('serving at '):
-            self.process.wait()
-            raise AssertionError(line + self.read_log())
-        self.port = int(line.rstrip('/\n').rsplit(':', 1)[1])
-        return self
-
-    def __exit__(self, failed, *_):
-        if self.process and self.process.poll() is None:
-            code = self.stop()
-            assert failed or code == 0, self.log
-
-    def stop(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        self.process.stdout.close()
-        self.process.wait(PATIENCE_S)
-        self.log += self.read_log()
-        return self.process.returncode
-
-    def read_log(self):
-        self.errors.seek(0)
-        return self.errors.read()
+        self.state, self.headers = Path(archive) / 'service', {}
+        super().__init__(archive, *options)
 
     def ask(self, method, path, body=None, type='application/json', user=None, **headers):
-        """`user`: (name, password)."""
         if not path.startswith(('/healthz', '/metrics', '/openapi')):
             path = API + path
         if body is not None and not isinstance(body, (bytes, str)):
@@ -77,20 +152,9 @@ class Service:
         if body is not None:
             send['Content-Type'] = type
         if user:
-            send['Authorization'] = 'Basic ' + base64.b64encode(':'.join(user).encode()).decode()
+            send['Authorization'] = basic(*user)
         send.update({name.replace('_', '-'): value for name, value in headers.items()})
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE_S)
-        try:
-            connection.request(method, path, body, send)
-            return Answer(connection.getresponse())
-        finally:
-            connection.close()
-
-    def get(self, path, **how):
-        return self.ask('GET', path, **how)
-
-    def post(self, path, body=None, **how):
-        return self.ask('POST', path, body, **how)
+        return super().ask(method, path, body.encode() if isinstance(body, str) else body, send)
 
     def delete(self, path, **how):
         return self.ask('DELETE', path, **how)

@@ -9,8 +9,9 @@ import time
 
 import pytest
 from cli_help import archive, labels, ok, ok_json, own, refused, run, scans  # noqa: F401
-from service_core import (PASSWORD, ROLES, ROUTES, SOURCE, TYPES, Service, add_user, audit, basic,  # noqa: F401
-                          guarded, open_service, refused_start)
+from service import PASSWORD, Service, basic
+from service_core import (ROLES, ROUTES, SOURCE, TYPES, add_user, audit, guarded, open_service,  # noqa: F401
+                          refused_start)
 
 RANK = {'NONE': 0, 'READER': 1, 'CONTRIBUTOR': 2, 'ADMIN': 3}
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from cli_help import (NOTICE, archive, body, labels, ok, ok_json, own, save_dicom, save_nifti,  # noqa: F401
                       scans)
-from service import Service, alive, without_paths
+from service import Api, alive, without_paths
 
 
 @pytest.fixture
 def service(own):
-    with Service(own, '--threads', '1') as s:
+    with Api(own, '--threads', '1') as s:
         yield s
 
 
@@ -233,7 +233,7 @@ def test_query_of_a_fitted_archive(own, tmp_path):
     """An upload is encoded by the base encoder; the search whitens it."""
     ok('fit', own, tmp_path / 'fitted', '--dims', '16')
     save_nifti(tmp_path / 'q.nii.gz', body(np.random.default_rng(8), 40, 12))
-    with Service(tmp_path / 'fitted') as s:
+    with Api(tmp_path / 'fitted') as s:
         upload = s.finish(s.send_files('/uploads', [tmp_path / 'q.nii.gz']))['Result']['UploadId']
         same(found(s, Query={'VolumeId': 'q', 'UploadId': upload}),
              ok_json('search', tmp_path / 'fitted', tmp_path / 'q.nii.gz'))
@@ -350,15 +350,15 @@ def test_death_of_the_process_that_reads_harms_one_volume_only(service, own, big
 @pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGKILL])
 def test_restart(own, big, how):
     """What was accepted is done, though the service ends in the middle of it; nothing is left running."""
-    with Service(own, '--threads', '1') as s:
+    with Api(own, '--threads', '1') as s:
         begin(s, '/volumes', big)
         queued = s.send_files('/uploads', big[:1])
         children = s.children()
         started = time.monotonic()
         code = s.stop(how)
-        assert children and (how == signal.SIGKILL or code == 0), s.log
+        assert children and (how == signal.SIGKILL or code == 0), s.log()
         assert how == signal.SIGKILL or time.monotonic() - started < 60
-    with Service(own) as s:
+    with Api(own) as s:
         jobs = s.get('/jobs').json['Jobs']
         assert [j['Kind'] for j in jobs] == ['add', 'upload']  # as they were accepted
         for _ in s.patiently():
@@ -376,11 +376,11 @@ def test_restart(own, big, how):
 
 
 def test_job_files_that_are_damaged_do_not_stop_the_service(own):
-    with Service(own):
+    with Api(own):
         pass
     (own / 'service/jobs' / ('a' * 32 + '.json')).write_text('{"JobId": ')
     (own / 'service/jobs' / ('b' * 32 + '.json')).write_text('{"Kind": "none"}')
-    with Service(own) as s:
+    with Api(own) as s:
         assert s.get('/jobs').json == {'Jobs': []}
 
 
@@ -483,7 +483,7 @@ def shared(own):
     """A service with users, and each of them as a function that gives `user=`."""
     for name, role in USERS.items():
         ok('user', 'add', own, name, '--role', role, input=f'password of {name}\n')
-    with Service(own) as s:
+    with Api(own) as s:
         yield s, {name: {'user': (name, f'password of {name}')} for name in USERS}
 
 
@@ -542,4 +542,4 @@ def test_audit(shared, own, tmp_path):
     assert any(e['What'] == 'labels' and e['User'] == 'cora' for e in lines)
     service.stop()
     ok('audit', 'verify', own)
-    assert 'scan_1' not in service.log and 'ANNA' not in service.log  # the log for operators names nobody
+    assert 'scan_1' not in service.log() and 'ANNA' not in service.log()  # the log for operators names nobody

@@ -13,8 +13,8 @@ import time
 
 import pytest
 from cli_help import NOTICE, archive, body, labels, ok, ok_json, own, refused, run, scans  # noqa: F401
-from service_core import (PASSWORD, ROUTES, TYPES, Service, add_user, audit, guarded, open_service,  # noqa: F401
-                          refused_start)
+from service import PASSWORD, Service
+from service_core import ROUTES, TYPES, add_user, audit, guarded, open_service, refused_start  # noqa: F401
 
 
 # ---------------------------------------------------------------- answers

@@ -8,7 +8,8 @@ import time
 
 import pytest
 from cli_help import archive, body, labels, own, scans  # noqa: F401
-from service_core import Service, open_service  # noqa: F401
+from service import Service
+from service_core import open_service  # noqa: F401
 
 
 # ---------------------------------------------------------------- too much

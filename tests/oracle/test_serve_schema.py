@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from cli_help import archive, body, labels, ok_json, scans  # noqa: F401
-from service_core import Service
+from service import Service
 
 N = int(os.environ.get('CMIR_TORTURE') or 3)
 CHECKS = ('not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,'

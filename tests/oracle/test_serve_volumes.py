@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from cli_help import ok, ok_json, save_dicom
 from PIL import Image
-from service import Service
+from service import Api
 from voxels import blobs, shrunk
 
 SEED = 20261128
@@ -48,7 +48,7 @@ def archive(scans, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def service(archive):
-    with Service(archive) as s:
+    with Api(archive) as s:
         yield s
 
 
@@ -164,7 +164,7 @@ def test_nifti(service, scans):
 
 
 def test_many_ask_for_a_cold_volume_at_once(archive, scans, tmp_path):
-    with Service(archive, '--state', tmp_path / 'state') as s:
+    with Api(archive, '--state', tmp_path / 'state') as s:
         answers = [None] * 16
 
         def ask(i):
@@ -186,7 +186,7 @@ def test_scans_that_are_gone(scans, tmp_path):
         ok('add', tmp_path / kind, folder, '-q', '--previews', kind)
     for kind in ('small', 'none', 'full'):
         (folder / 'ct.nii.gz').unlink(missing_ok=True)
-        with Service(tmp_path / kind) as s:
+        with Api(tmp_path / kind) as s:
             answer = s.get('/volumes/ct/slices/2.png?centre=0&width=2000')
             expected = s.get('/volumes/ct').json['Pixels']
             if kind == 'none':
@@ -203,7 +203,7 @@ def test_scans_that_are_gone(scans, tmp_path):
                 assert ('immutable' in fallback) == (kind == 'full')
             other = nib.load(folder / 'mr.nii.gz')
             nib.save(other, folder / 'ct.nii.gz')
-        with Service(tmp_path / kind) as s:
+        with Api(tmp_path / kind) as s:
             answer = s.get('/volumes/ct/slices/2.png')
             assert answer.status == (404 if kind == 'none' else 200)
             assert kind == 'none' or answer.headers['X-Cmir-Pixels'] == 'preview'
@@ -217,7 +217,7 @@ def test_removed_and_replaced(scans, tmp_path):
     shutil.copy(scans[0] / 'ct.nii.gz', folder)
     shutil.copy(scans[0] / 'mr.nii.gz', folder)
     ok('add', path, folder, '-q')
-    with Service(path) as s:
+    with Api(path) as s:
         before = s.get('/volumes/ct/slices/1.png?centre=0&width=2000')
         assert s.delete('/volumes/ct').status == 204
         assert s.get('/volumes/ct/slices/1.png').status == 404 and s.get('/volumes/ct').status == 404
@@ -256,7 +256,7 @@ def test_slices_of_many_pixels(tmp_path):
         voxels[:side // 2, :, :] = 200
         nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 3.0, 1.0])), tmp_path / f'{name}.nii')
     ok('add', tmp_path / 'a', tmp_path / 'large.nii', tmp_path / 'huge.nii', '--min-slices', 1, '-q')
-    with Service(tmp_path / 'a') as s:
+    with Api(tmp_path / 'a') as s:
         answers = [None] * 5
 
         def ask(k):
