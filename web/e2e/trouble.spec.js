@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes wrong looks deliberate: errors with their reason and a way on, slow and absent networks, filters
 // that leave nothing, volumes that are gone.
-import { test, expect, openQuery, search } from "./page.js";
+import { test, expect, expectSlice, openQuery, search, sliceOf } from "./page.js";
 
 const complains = (description) => ({ annotation: { type: "complains", description } });
 
@@ -53,6 +53,42 @@ test("a slow network says that something is on its way; the number belongs to th
   await expect(page.locator(".query .bottomleft")).not.toHaveText(shown);
   await expect(page.locator(".query .bottomright")).toHaveText("C -600  W 1500");
   await expect(page.locator(".query .viewer")).not.toHaveClass(/waiting/);
+});
+
+test("a scan that is still being read shows its preview meanwhile", async ({
+  page,
+  service,
+  shot,
+}) => {
+  let open;
+  const gate = new Promise((resolve) => (open = resolve));
+  await page.route(/slices\/\d+\.png.*side=(512|1024)/, async (route) => {
+    await gate;
+    await route.continue();
+  });
+  await openQuery(page, service.url, "phantom_008");
+  const origin = page.locator(".query .topright");
+  await expect(origin).toHaveText("preview: the scan is being read");
+  await expect(page.locator(".query .viewer")).toHaveClass(/waiting/);
+  const lit = () =>
+    page
+      .locator(".query canvas")
+      .first()
+      .evaluate((canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return data.filter((v, i) => i % 4 === 0 && v > 40).length;
+      });
+  await expect.poll(lit).toBeGreaterThan(1000);
+  const slice = await sliceOf(page, "Query");
+  await page.getByRole("slider", { name: "Query: slice" }).focus();
+  await page.keyboard.press("ArrowDown");
+  await expectSlice(page, "Query", slice + 1);
+  await expect(origin).toHaveText("preview: the scan is being read");
+  await shot("being-read");
+  open();
+  await expect(origin).toHaveText("");
+  await expect(page.locator(".query .viewer")).not.toHaveClass(/waiting/);
+  await expectSlice(page, "Query", slice + 1);
 });
 
 test(

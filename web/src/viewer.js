@@ -3,6 +3,7 @@
 // which slice, window, box or measurement the reader wants.
 
 import { h } from "./dom.js";
+import { pause } from "./api.js";
 import { SliceSource } from "./slices.js";
 import { mm } from "./format.js";
 import { extent, place, toSlice, boxOf, LETTERS } from "./geometry.js";
@@ -10,16 +11,19 @@ import { drawPicture, drawBox, drawRulers, drawScale } from "./drawing.js";
 import { pointers } from "./gestures.js";
 
 const SLOW_MS = 150; // later than this it is said that the picture is on its way
+const GLANCE_MS = 50; // and so long the scan's own picture may take before the preview's is asked for
+const GLANCE_SIDE = 128; // pictures as small as this are made of previews, at once
 
 export class Viewer {
   #source = null;
   #request = null;
   #shown = null; // {picture, slice}
+  #isRead = false; // the scan: it has shown a picture, so that others come soon
   #direction = 1;
   #slow = 0;
   #frame = 0;
 
-  /** name: "Query" or "Hit".  on: {slice(n), window(w), box(b), settled()}. */
+  /** name: "Query" or "Hit".  on: {slice(n), window(w), box(b)}. */
   constructor(name, on) {
     this.name = name;
     this.on = on;
@@ -65,6 +69,7 @@ export class Viewer {
     this.extent = extent(volume);
     this.#source = new SliceSource(volume, upload);
     this.#shown = null;
+    this.#isRead = false;
     this.rulers = [];
     this.box = null;
     this.resetView();
@@ -78,14 +83,6 @@ export class Viewer {
     else this.fail(null);
   }
 
-  get settled() {
-    return (
-      this.#shown !== null &&
-      this.#shown.slice === this.slice &&
-      this.#shown.window === this.#windowKey()
-    );
-  }
-
   /** Shows a slice under a window ({centre, width}, or null for the volume's own). */
   show(slice, window) {
     if (this.slice !== undefined && slice !== this.slice)
@@ -94,10 +91,6 @@ export class Viewer {
     this.window = window;
     this.#label();
     if (this.volume.Pixels !== "none") this.#fetch();
-  }
-
-  #windowKey() {
-    return this.window ? `${this.window.centre}/${this.window.width}` : "";
   }
 
   get shownWindow() {
@@ -128,6 +121,8 @@ export class Viewer {
     this.#request = request;
     clearTimeout(this.#slow);
     this.#slow = setTimeout(() => this.element.classList.add("waiting"), SLOW_MS);
+    if (!this.#isRead && this.volume.Pixels === "source")
+      this.#glance(slice, window, request.signal);
     try {
       const picture = await this.#source.get(slice, window, side, request.signal);
       if (!request.signal.aborted) this.#accept(picture, slice);
@@ -138,15 +133,31 @@ export class Viewer {
     }
   }
 
+  /** A scan is read whole before its first slice shows; meanwhile there is what its preview shows. */
+  async #glance(slice, window, signal) {
+    try {
+      await pause(GLANCE_MS, signal);
+      const picture = await this.#source.get(slice, window, GLANCE_SIDE, signal);
+      if (this.#isRead || signal.aborted || picture.pixels !== "preview") return;
+      this.#put(picture, slice, "preview: the scan is being read");
+    } catch {
+      // The picture of the scan is on its way, or its error.
+    }
+  }
+
   #accept(picture, slice) {
     this.#quiet();
+    this.#isRead = true;
+    this.#put(picture, slice, this.#originText(picture));
+    this.#source.fetchAround(slice, this.#direction, this.window, this.#side());
+  }
+
+  #put(picture, slice, origin) {
     this.fail(null);
-    this.#shown = { picture, slice, window: this.#windowKey(), values: this.shownWindow };
-    this.corners.topright.textContent = this.#originText(picture);
+    this.#shown = { picture, slice, values: this.shownWindow };
+    this.corners.topright.textContent = origin;
     this.#label();
     this.draw();
-    this.#source.fetchAround(slice, this.#direction, this.window, this.#side());
-    this.on.settled?.();
   }
 
   /** What the reader must know of a picture that is not the source's. */
