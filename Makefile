@@ -15,7 +15,7 @@ help:
 	@echo "make build    the program build/cmir and the library"
 	@echo "make demo     a small archive of made-up scans, searched; leaves a report and a page to open"
 	@echo "make check    every test"
-	@echo "make eval     the evaluation tables of docs/results (EVAL=full: every study of real scans, an hour or more)"
+	@echo "make eval     the evaluation tables of docs/results (EVAL=full: every study of real scans, half an hour)"
 	@echo "make bench    timings, beside those of peers (BENCH=full: larger archives, long)"
 	@echo "make fuzz     each fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make torture  the service against TORTURE=$(TORTURE) made-up requests of each operation, and sequences;"
