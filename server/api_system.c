@@ -72,10 +72,11 @@ api_system(request *r)
     json_t *held = archive_object(cmir_archive_get_info(archive));
     handle_give(s, NULL, archive);
     reply_json(r, 200,
-               json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:o, s:{s:I, s:i}, s:o, s:s}", "Name",
+               json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:o, s:{s:I, s:i, s:i}, s:o, s:s}", "Name",
                          "cmir", "Version", cmir_version(), "Archive", held, "User",
                          request_user(r), "Role", role_names[request_role(r)], "LoginRequired",
                          auth_login_required(s), "Scores", scores(), "Limits", "UploadBytes",
-                         (json_int_t)server_get_options(s)->upload_nbytes, "Hits", SERVER_MAX_HITS,
-                         "Windows", window_list(), "Notice", CMIR_NOTICE));
+                         (json_int_t)server_get_options(s)->upload_nbytes, "UploadFiles",
+                         SERVER_MAX_FILES, "Hits", SERVER_MAX_HITS, "Windows", window_list(),
+                         "Notice", CMIR_NOTICE));
 }

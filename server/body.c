@@ -18,7 +18,6 @@
 #define JSON_NBYTES (1u << 20)
 #define TEXT_NBYTES (16u << 20)
 #define JSON_DEPTH 32
-#define MAX_FILES 100000u
 #define MAX_FIELDS 32u
 #define FIELD_NBYTES (64u << 10)
 #define PARSER_NBYTES (64u << 10)
@@ -116,7 +115,7 @@ begin_file(upload *u, const char *name)
 {
     if (!end_file(u))
         return fail_write(u);
-    if (u->n_files == MAX_FILES) {
+    if (u->n_files == SERVER_MAX_FILES) {
         fail_upload(u, 413, "more files than this service takes");
         return MHD_NO;
     }

@@ -29,6 +29,7 @@ struct server {
 };
 
 #define SERVER_MAX_HITS 200 /* of one search */
+#define SERVER_MAX_FILES 100000 /* of one upload */
 #define SERVER_MAX_NEIGHBOURS 200 /* that give evidence: each costs a look at its record */
 
 const server_options *server_get_options(const server *s);

@@ -237,6 +237,16 @@ def test_an_upload_over_the_limit(own):
         assert service.post('/api/v1/uploads', parts(file_part(b'a.nii', b'x' * 90000)), headers=MULTIPART).status == 202
 
 
+def test_more_files_than_it_takes(own):
+    with Service(own) as service:
+        service.archive = own
+        most = service.get('/api/v1/system').json['Limits']['UploadFiles']
+        answer = service.post('/api/v1/uploads', parts(*[file_part(b'%d' % i, b'') for i in range(most + 1)]),
+                              headers=MULTIPART)
+        assert answer.status == 413 and 'more files' in answer.json['Message'], answer
+        assert left_over(service) == []
+
+
 def test_no_space_for_an_upload(own):
     """A file larger than the system lets this process write stands for a full disk."""
     with Service(own, limits={resource.RLIMIT_FSIZE: 1 << 20}) as service:

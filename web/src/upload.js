@@ -76,6 +76,10 @@ function work(path, files, limits, title) {
           throw new Error(
             `These are ${bytes(total)}; the service takes ${bytes(limits.UploadBytes)} at once.`,
           );
+        if (limits?.UploadFiles && files.length > limits.UploadFiles)
+          throw new Error(
+            `These are ${files.length} files; the service takes ${limits.UploadFiles} at once.`,
+          );
         job = await sendFiles(
           path,
           files,
