@@ -136,7 +136,11 @@ function showUser() {
     button(
       "Log out",
       async () => {
-        await remove("session").catch(() => {});
+        try {
+          await remove("session");
+        } catch (error) {
+          if (error.status !== 401) return toast(`Not logged out: ${error.message}`, "error");
+        }
         askLogin();
       },
       { class: "quiet" },
