@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is too much for the service, and what becomes of files that are sent to it."""
 import http.client
+import os
 import resource
 import socket
 import threading
@@ -171,7 +172,7 @@ def left_over(service, patience=60):
     until = time.time() + patience
     folder = service.archive / 'service/incoming'
     while time.time() < until:
-        found = [str(path) for path in folder.rglob('*')] if folder.exists() else []
+        found = [os.path.join(at, name) for at, folders, files in os.walk(folder) for name in folders + files]
         if not found:
             return []
         time.sleep(.2)
