@@ -18,7 +18,8 @@ from pathlib import Path
 
 from cli_help import CMIR
 
-PATIENCE_S = 240  # sanitizers on a busy machine
+ANSWER_S = 120  # a start, an answer, an end; slow under sanitizers
+PATIENCE_S = 240  # for jobs, on a busy machine
 API = '/api/v1'
 PASSWORD = 'a long password'
 
@@ -47,7 +48,7 @@ class Service:
                                         restore_signals=False,  # SIGXFSZ stays ignored
                                         preexec_fn=lambda: [resource.setrlimit(what, (most, most))
                                                             for what, most in dict(limits).items()])
-        timer = threading.Timer(PATIENCE_S, self.process.kill)
+        timer = threading.Timer(ANSWER_S, self.process.kill)
         timer.start()
         line = self.process.stdout.readline()
         timer.cancel()
@@ -67,13 +68,13 @@ class Service:
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
+        return self.process.wait(ANSWER_S)
 
     def log(self):
         self.errors.seek(0)
         return self.errors.read()
 
-    def connect(self, timeout=PATIENCE_S):
+    def connect(self, timeout=ANSWER_S):
         if not self.tls:
             return http.client.HTTPConnection('127.0.0.1', self.port, timeout=timeout)
         context = ssl.create_default_context()
@@ -111,7 +112,7 @@ class Service:
         assert answer.status == 200, answer
         return re.match('cmir_session=([0-9a-f]{64});', answer.headers['Set-Cookie'])[1]
 
-    def raw(self, data, timeout=PATIENCE_S):
+    def raw(self, data, timeout=ANSWER_S):
         """What comes back for these bytes until the service closes the connection."""
         with socket.create_connection(('127.0.0.1', self.port), timeout) as s:
             got = b''

@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { OUT, addUser, copyOf, serve } from "./service.js";
-import { test as base, expect, expectSlice, openQuery, search } from "./page.js";
+import { test as base, complains, expect, expectSlice, openQuery, search } from "./page.js";
 
 const USERS = { rita: "reader", carl: "contributor", ada: "admin" };
 const password = (user) => `${user} has a long password`;
@@ -35,7 +35,6 @@ async function logout(page) {
   await expect(page.getByLabel("Password")).toBeVisible();
 }
 
-const complains = (description) => ({ annotation: { type: "complains", description } });
 const refused = complains("status of (401|403|404)");
 
 test(

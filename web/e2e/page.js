@@ -60,6 +60,9 @@ export const test = base.extend({
   },
 });
 
+/** Details of a test in which the browser may complain of this. */
+export const complains = (description) => ({ annotation: { type: "complains", description } });
+
 /** A test that needs no one to look at it still fails on any complaint of the browser. */
 test.beforeEach(async ({ complaints, foreign }) => void [complaints, foreign]);
 

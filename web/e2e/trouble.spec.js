@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What goes wrong looks deliberate: errors with their reason and a way on, slow and absent networks, filters
 // that leave nothing, volumes that are gone.
-import { test, expect, expectSlice, openQuery, search, sliceOf } from "./page.js";
-
-const complains = (description) => ({ annotation: { type: "complains", description } });
+import { test, complains, expect, expectSlice, openQuery, search, sliceOf } from "./page.js";
 
 test(
   "a filter that makes no sense is explained by the service",
